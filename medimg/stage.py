@@ -1,0 +1,40 @@
+"""What every stage shares: one run at a time, no orphan, a sentence instead of a traceback."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from medimg.errors import MedimgError
+from medimg.files import lock
+
+WORK = Path(".medimg")  # locks, logs and checkpoints of runs; ignored by Git and DVC
+
+
+def run(name: str, main: Callable[[], None]) -> None:
+    """Run one stage: ``main`` under the stage's lock; exit 2 with a sentence on an error that a person can mend."""
+    die_with_parent()
+    try:
+        with lock(WORK / f"{name}.lock", f"Stage {name}"):
+            main()
+    except MedimgError as error:
+        print(f"\n{name}: {error}\n", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def die_with_parent() -> None:
+    """End this process when the one that started it ends, even by kill -9.
+
+    ``kill -9`` of dvc would otherwise leave the stage writing while the next repro runs beside it. Linux tells us at
+    once; elsewhere the stage's lock is what keeps two runs apart.
+    """
+    parent = os.getppid()
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1  # linux/prctl.h  # noqa: N806
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before we asked
+            sys.exit(1)
