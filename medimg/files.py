@@ -90,6 +90,12 @@ def sha256_json(value: Any) -> str:
     return sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
 
 
+def code_sha256() -> str:
+    """SHA-256 of every line of medimg's own code: two runs with the same one ran the same program."""
+    room = Path(__file__).parent
+    return sha256_json({path.relative_to(room).as_posix(): sha256_file(path) for path in sorted(room.rglob("*.py"))})
+
+
 @contextmanager
 def lock(path: Path, what: str) -> Iterator[None]:
     """Hold an exclusive lock on ``path`` while the block runs; it ends with the process, however that ends.

@@ -1,6 +1,8 @@
 """params.yaml as checked, frozen models: a ``study`` block, and one block for each thing that a stage does."""
 
 import difflib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,8 +53,6 @@ class Ingest(Block):
     max_quarantined: Probability = Field(0.05, description="fail when a larger share of the images is refused")
     max_unlabelled: Probability = Field(0.05, description="fail when a larger share of the images has no label")
     allow_unverified: bool = Field(False, description="accept data that no import brought in; the report then says so")
-    seconds: float = Field(60, gt=0, description="time limit for reading one file, s")
-    memory: float = Field(4, gt=0, description="memory limit for reading one file, GiB")
 
 
 class Split(Block):
@@ -86,6 +86,7 @@ class Preprocess(Block):
         (0.5, 99.5),
         description="with no window: these of each image become its darkest and brightest value",
     )
+    channels: Literal[1, 3] = Field(1, description="1: grey, colour becomes luminance; 3: colour, grey is repeated")
     dtype: Literal["uint8", "uint16"] = Field("uint8", description="how finely the store keeps the result")
 
     @model_validator(mode="after")
@@ -260,3 +261,46 @@ def _description(location: list[int | str]) -> str:
     if field is not None and isinstance(field.annotation, type) and field.annotation.__doc__:
         return "a block: " + field.annotation.__doc__.strip().rstrip(".").lower()
     return "described in docs/parameters.md"
+
+
+def reference() -> str:
+    """Every parameter with its meaning, its default and what is allowed, as Markdown."""
+    lines = ["# Parameters", "", "Every key of `params.yaml`. `medimg params` prints this page.", ""]
+    for name, field in Params.model_fields.items():
+        lines += [f"## {name}", "", f"{_block(field.annotation).__doc__}", ""]
+        lines += [
+            "| key | meaning | default | allowed |",
+            "|---|---|---|---|",
+            *_rows(_block(field.annotation), ""),
+            "",
+        ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _rows(block: type[BaseModel], prefix: str) -> Iterator[str]:
+    properties = block.model_json_schema()["properties"]
+    for key, field in block.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _rows(field.annotation, f"{prefix}{key}.")
+        else:
+            default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
+            yield f"| `{prefix}{key}` | {field.description} | {default} | {_allowed(properties[key])} |"
+
+
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+
+def _allowed(schema: dict[str, Any]) -> str:
+    if "anyOf" in schema:
+        return ", or ".join(_allowed(option) for option in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+    if "prefixItems" in schema:
+        return "[" + ", ".join(_allowed(item) for item in schema["prefixItems"]) + "]"
+    kind = {"null": "`null`", "boolean": "`true`, `false`", "string": "text"}.get(schema["type"], schema["type"])
+    return " ".join([kind, *(f"{sign} {schema[name]:g}" for name, sign in BOUNDS.items() if name in schema)])
+
+
+def _block(annotation: Any) -> type[BaseModel]:
+    assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return annotation

@@ -1,0 +1,5 @@
+"""``python -m medimg`` is the command ``medimg``."""
+
+from medimg.cli import main
+
+main()

@@ -1,0 +1,111 @@
+"""Who is who, without saying who: pseudonyms by HMAC-SHA-256 under a key that never leaves the site."""
+
+import hmac
+import os
+import secrets
+import stat
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from medimg.errors import BorderError
+
+_BYTES = 32
+
+
+@dataclass(frozen=True, repr=False)
+class SiteKey:
+    """A site's secret. The same identifier gives the same pseudonym under one key, and another under another."""
+
+    secret: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """8 hex digits by which to tell keys apart; they say nothing of the key."""
+        return sha256(self._hmac(b"fingerprint")).hexdigest()[:8]
+
+    def patient(self, identifier: str) -> str:
+        """``P`` and 12 hex digits."""
+        return "P" + self._hmac(b"patient\0" + _bytes(identifier.strip())).hex()[:12]
+
+    def site(self, name: str) -> str:
+        """``S`` and 6 hex digits."""
+        return "S" + self._hmac(b"site\0" + _bytes(name.strip())).hex()[:6]
+
+    def maker(self, name: str) -> str:
+        """``M`` and 6 hex digits."""
+        return "M" + self._hmac(b"maker\0" + _bytes(name.strip())).hex()[:6]
+
+    def device(self, name: str) -> str:
+        """``D`` and 6 hex digits."""
+        return "D" + self._hmac(b"device\0" + _bytes(name.strip())).hex()[:6]
+
+    def uid(self, uid: str) -> str:
+        """A UID of the form ``2.25.<128 bits>``."""
+        return f"2.25.{int.from_bytes(self._hmac(b'uid' + bytes(1) + _bytes(uid))[:16], 'big')}"
+
+    def file(self, data: bytes) -> str:
+        """16 hex digits for the bytes of a source file."""
+        return self._hmac(b"file\0" + sha256(data).digest()).hex()[:16]
+
+    def _hmac(self, message: bytes) -> bytes:
+        return hmac.digest(self.secret, message, "sha256")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # a broken header may hold what UTF-8 cannot say
+
+
+def key_path() -> Path:
+    """Where the key lies: ``$MEDIMG_SITE_KEY``, or ``medimg/site.key`` below ``$XDG_CONFIG_HOME`` or ``~/.config``."""
+    named = os.environ.get("MEDIMG_SITE_KEY")
+    if named:
+        return Path(named)
+    config = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(config) if config else Path.home() / ".config") / "medimg" / "site.key"
+
+
+def load_key(path: Path | None = None) -> SiteKey:
+    """Read the site's key; make it on first use.
+
+    Raises:
+        BorderError: others may read it, it holds something else, or it can be neither read nor made.
+    """
+    path = path or key_path()
+    try:
+        if not path.exists():
+            _make(path)
+        mode = stat.S_IMODE(path.stat().st_mode)
+        text = path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError as error:
+        raise BorderError(f"The site key {path} cannot be read or made: {error.strerror}.") from None
+    if mode & 0o077:
+        raise BorderError(
+            f"The site key {path} can be read by others (mode {mode:03o}). Whoever has it can undo the pseudonyms. "
+            f"Run: chmod 600 {path}"
+        )
+    try:
+        secret = bytes.fromhex(text)
+    except ValueError:
+        secret = b""
+    if len(secret) != _BYTES:
+        raise BorderError(f"The site key {path} is not {_BYTES} bytes in hex. Restore it from your backup.")
+    return SiteKey(secret)
+
+
+def _make(path: Path) -> None:
+    """Make the key whole or not at all; of two processes that try, one wins and both use its key."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}-{os.getpid()}")
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            return
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,187 @@
+"""report.html: one file that a clinician can read on a phone, a desktop or paper, with nothing to fetch."""
+
+import math
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from medimg.evaluation import figures, flow
+from medimg.evaluation.cautions import cautions, excluded
+from medimg.evaluation.estimate import Estimate
+from medimg.evaluation.result import Result
+from medimg.evaluation.summary import interval, number
+from medimg.evaluation.words import GLOSSARY, METRICS, PERCENTAGES, REFUSALS, RULES, UNITS
+
+PACKAGES = ["medimg", "torch", "monai", "pytorch-lightning", "ray", "pydicom", "numpy", "scipy", "pandas", "matplotlib"]
+
+
+def render(result: Result, metrics: dict[str, Any]) -> str:
+    """The report as HTML. Every value from outside is escaped."""
+    environment = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"count": _count, "percent": figures.percent, "number": number}
+    return environment.get_template("report.html.j2").render(_content(result, metrics))
+
+
+def _template(name: str) -> str:
+    return files("medimg.evaluation").joinpath("template", name).read_text(encoding="utf-8")
+
+
+def _content(result: Result, metrics: dict[str, Any]) -> dict[str, Any]:
+    study, sources, test = result.study, result.sources, result.test
+    drawings = {
+        "roc": figures.roc_curve(test, result.scores, result.point.threshold),
+        "calibration": figures.calibration_plot(result.scores.calibration),
+        "distribution": figures.score_distribution(test, result.point.threshold),
+        "learning": None
+        if sources.history is None
+        else figures.learning_curves(sources.history, sources.model.get("epoch")),
+    }
+    return {
+        "study": study,
+        "settings": result.settings,
+        "confidence": f"{100 * result.settings.confidence:g} %",
+        "unit": UNITS[study.unit],
+        "metrics": metrics,
+        "counts": metrics["counts"],
+        "headline": _headline(result, metrics),
+        "totals": flow.totals(result),
+        "parts": flow.parts(result),
+        "excluded": excluded(result),
+        "cautions": cautions(result),
+        "point": result.point,
+        "rule": RULES[result.point.rule].format(target=_share(result.point.target)),
+        "table": result.scores.table,
+        "rows": _rows(result),
+        "figures": drawings,
+        "ingest": {key: sources.ingest.get(key) for key in ("seen", "not_an_image", "quarantined", "unlabelled")},
+        "refusals": _refusals(sources.ingest),
+        "training": _training(result),
+        "workers": sources.workers,
+        "model": sources.model,
+        "params": sources.params,
+        "data": {key: sources.data.get(key) for key in ("md5", "nfiles")},
+        "weights": sources.predictions["weights"].iloc[0],
+        "versions": _versions(),
+        "glossary": _glossary(result),
+        "mean_truth": test.positive / len(test),
+    }
+
+
+def _headline(result: Result, metrics: dict[str, Any]) -> dict[str, str]:
+    """Name, large number, interval and a sentence without jargon."""
+    headline = metrics["headline"]
+    name = METRICS[headline["name"]][0]
+    if headline["value"] is None:
+        return {"name": name, "value": "undefined", "interval": "", "sentence": f"Undefined: {headline['reason']}."}
+    one = UNITS[result.study.unit][0]
+    low, high = round(100 * headline["low"]), math.floor(100 * headline["high"] + 0.5 * (headline["high"] < 0.99))
+    sentence = (
+        f"Of 100 pairs of one positive and one negative {one}, the model ranks {_of_hundred(headline['value'])} in the "
+        f"right order; these data are compatible with {low} to {high}. Guessing would get 50"
+        f"{', which these data do not rule out' if headline['low'] <= 0.5 <= headline['high'] else ''}."
+    )
+    return {"name": name, "value": number(headline["value"]), "interval": interval(headline), "sentence": sentence}
+
+
+def _of_hundred(value: float) -> str:
+    if value == 1:
+        return "all"
+    return "more than 99" if value > 0.995 else f"about {round(100 * value)}"
+
+
+def _rows(result: Result) -> list[dict[str, str]]:
+    """The table of all metrics as text."""
+    prevalence = _share(result.study.prevalence)
+    rows = []
+    for name, estimate in result.scores.estimates.items():
+        title, meaning = (text.format(prevalence=prevalence) for text in METRICS[name])
+        rows.append({"title": title, "meaning": meaning, **_as_text(estimate, name in PERCENTAGES)})
+    return rows
+
+
+def _as_text(estimate: Estimate, share: bool) -> dict[str, str]:
+    def text(value: float) -> str:
+        return f"{100 * value:.1f}" if share else number(value, 3)
+
+    unit = "\u00a0%" if share else ""
+    value = "undefined" if estimate.value is None else text(estimate.value) + unit
+    ends = "—"
+    if estimate.low is not None and estimate.high is not None:
+        joint = " to " if estimate.low < 0 else "–"
+        ends = f"{text(estimate.low)}{joint}{text(estimate.high)}{unit}"
+    how = estimate.reason[:1].upper() + estimate.reason[1:] if estimate.reason else estimate.method
+    return {"value": value, "interval": ends, "how": how or "no interval"}
+
+
+def _refusals(ingest: dict[str, Any]) -> list[tuple[str, int, str]]:
+    """Code, images and sentence of each reason for quarantine, the most frequent first."""
+    codes = ingest.get("by_code") or {}
+    ordered = sorted(codes.items(), key=lambda item: (-int(item[1]), str(item[0])))
+    return [(str(code), int(count), REFUSALS.get(str(code), "")) for code, count in ordered if count]
+
+
+def _training(result: Result) -> dict[str, str]:
+    """Facts of the fit, as label and text; empty where no file tells them."""
+    model, history = result.sources.model, result.sources.history
+    facts: dict[str, str] = {}
+    for key, label in (
+        ("name", "Network"),
+        ("weights", "Started from"),
+        ("channels", "Channels"),
+        ("size", "Pixels a side"),
+    ):
+        if model.get(key) is not None:
+            facts[label] = str(model[key])
+    if facts.get("Started from") == "none":
+        facts["Started from"] = "scratch"
+    if isinstance(model.get("parameters"), int):
+        facts["Parameters"] = _count(model["parameters"])
+    if history is not None and len(history):
+        facts["Epochs"] = f"{len(history)}"
+        if "seconds" in history:
+            facts["Training time"] = _duration(float(history["seconds"].sum()))
+    if model.get("epoch") is not None:
+        facts["Best epoch"] = str(model["epoch"])
+    return facts
+
+
+def _versions() -> list[tuple[str, str]]:
+    found = []
+    for package in PACKAGES:
+        try:
+            found.append((package, version(package)))
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _glossary(result: Result) -> list[tuple[str, str]]:
+    confidence = f"{100 * result.settings.confidence:g} %"
+    return [(term, text.replace("{confidence}", confidence)) for term, text in GLOSSARY]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:g}\u00a0%"
+
+
+def _count(value: object) -> str:
+    """``12345`` → ``12,345``; what is no number stays as it is, nothing becomes a dash."""
+    if value is None:
+        return "—"
+    return f"{value:,}" if isinstance(value, int) else str(value)

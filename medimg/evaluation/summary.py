@@ -1,0 +1,30 @@
+"""Numbers as text: the one line of the command line, and how the report prints a value."""
+
+from typing import Any
+
+NAMES = {"auroc": "AUROC"}
+
+
+def summary(metrics: dict[str, Any]) -> str:
+    """metrics.json → e.g. ``AUROC 0.93 (95 % interval 0.88–0.96) on 92 test patients``."""
+    headline, patients = metrics["headline"], metrics["counts"]["test"]["patients"]
+    name = NAMES.get(headline["name"], headline["name"])
+    who = f"on {patients} test patient{'' if patients == 1 else 's'}"
+    if headline["value"] is None:
+        return f"{name} is undefined {who}: {headline['reason']}"
+    return f"{name} {number(headline['value'])} ({interval(headline)}) {who}"
+
+
+def interval(estimate: dict[str, Any]) -> str:
+    """``95 % interval 0.88–0.96`` of a headline with ``confidence``, ``low`` and ``high``."""
+    if estimate["low"] is None:
+        return "no interval"
+    return f"{100 * estimate['confidence']:g} % interval {number(estimate['low'])}–{number(estimate['high'])}"
+
+
+def number(value: float, digits: int = 2) -> str:
+    """``digits`` decimals, and more where fewer would round a value up to a perfect 1."""
+    text = f"{value:.{digits}f}"
+    if 0.9 < value < 1 and float(text) == 1 and digits < 6:
+        return number(value, digits + 1)
+    return text.replace("-", "−") if float(text) else f"{0:.{digits}f}"  # no minus zero

@@ -1,0 +1,16 @@
+"""Stage bundle: weights, architecture, preprocessing and operating point in one folder → artifacts/bundle."""
+
+from medimg.stage import run
+
+
+def main() -> None:
+    """Read the parameters and bundle."""
+    from medimg.bundle import bundle
+    from medimg.params import load
+
+    params = load()
+    bundle(params.study, params.preprocess)
+
+
+if __name__ == "__main__":
+    run("bundle", main)

@@ -1,0 +1,563 @@
+"""The border: no identifier gets through, pixels do, and the same input gives the same bytes."""
+
+import io
+import json
+import logging
+import os
+import shutil
+import struct
+import warnings
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import imagecodecs
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image as Pillow
+from pydicom.data.data_manager import DATA_ROOT
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.valuerep import PersonName
+
+import medimg.border.audit as audits
+from medimg.border.account import Summary
+from medimg.border.audit import audit
+from medimg.border.folder import import_folder, profile
+from medimg.border.identity import load_key
+from medimg.border.statement import read_imports
+from medimg.border.table import choose, is_identifying
+from medimg.errors import BorderError, BusyError, ImageError, LabelsError, NotAnImage
+from medimg.files import lock
+from medimg.images import pixel_sha256, read, read_bytes
+
+CANARY = "Zebrafink"
+TEXTS = ("AE", "AS", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UN", "UR", "UT")
+SPARED = ("PhotometricInterpretation", "BurnedInAnnotation", "SpecificCharacterSet")
+SHIPPED = sorted(path for path in Path(DATA_ROOT).rglob("*") if path.is_file() and path.stat().st_size < 2**20)
+
+
+@pytest.fixture(autouse=True)
+def site_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "config" / "site.key"
+    monkeypatch.setenv("MEDIMG_SITE_KEY", str(path))
+    return path
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def poison(dataset: Dataset, depth: int = 0) -> None:
+    """Put the canary wherever a text may stand, in private elements and in a nested sequence."""
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                poison(item, depth + 1)
+        elif element.VR in TEXTS and element.keyword not in SPARED:
+            element._value = PersonName(CANARY) if element.VR == "PN" else CANARY  # no check of its form
+    dataset.PatientName = dataset.PatientID = dataset.ImageComments = CANARY
+    block = dataset.private_block(0x0099, CANARY, create=True)
+    block.add_new(1, "LO", CANARY)
+    if depth == 0:
+        item = Dataset()
+        poison(item, 1)
+        dataset.RequestAttributesSequence = Sequence([item])
+
+
+def poisoned(path: Path) -> bytes | None:
+    """A shipped DICOM image full of canaries; None when pydicom cannot write it again."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = pydicom.dcmread(path, force=True)
+            poison(dataset)
+            dataset.BurnedInAnnotation = "NO"
+            dataset.preamble = CANARY.encode().ljust(128, b"\0")
+            dataset.file_meta.SourceApplicationEntityTitle = CANARY
+            dataset.add_new(0xFFFCFFFC, "OB", CANARY.encode() + b"\0")
+            dataset.save_as(buffer, enforce_file_format=True)
+        except Exception:
+            return None
+    return buffer.getvalue()
+
+
+def png(pixels: np.ndarray, text: str = "") -> bytes:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    if text:
+        info.add_text("Comment", text)
+        info.add_itxt("Name", text, zip=True)
+    buffer = io.BytesIO()
+    Pillow.fromarray(pixels).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue() + text.encode()
+
+
+def jpeg(pixels: np.ndarray, text: str = "", orientation: int = 1) -> bytes:
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    exif[0x010E] = text
+    buffer = io.BytesIO()
+    Pillow.fromarray(pixels).save(buffer, "JPEG", comment=text.encode(), exif=exif)
+    return buffer.getvalue() + text.encode()
+
+
+def random(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, shape, np.uint8)
+
+
+def pictures(source: Path, count: int = 12, patients: int = 6) -> Path:
+    """A folder of pictures and its table."""
+    source.mkdir(parents=True)
+    lines = ["path,patient,sex,age,site,label,comment"]
+    for number in range(count):
+        name = f"{CANARY}/{number}.jpeg" if number % 2 else f"{number}.png"
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_bytes((jpeg if number % 2 else png)(random(number, 16, 16), CANARY))
+        age = 88 + number
+        lines.append(f"{name},{CANARY} {number % patients},f,{age},{CANARY},{'ab'[number % 2]},{CANARY} {number}")
+    table = source.with_suffix(".csv")
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return table
+
+
+def test_no_canary_of_a_real_file_gets_through(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    source, out = tmp_path / CANARY, tmp_path / "study" / "data"
+    source.mkdir()
+    caplog.set_level(logging.DEBUG)
+    pixels = set()
+    for number, path in enumerate(SHIPPED):
+        data = poisoned(path)
+        if data is not None:
+            (source / f"{CANARY}-{number}.dcm").write_bytes(data + CANARY.encode() * 3)
+            try:
+                pixels.add(pixel_sha256(read_bytes(data).pixels))
+            except (ImageError, NotAnImage):
+                continue
+    nifti = nibabel.Nifti1Image(random(1, 4, 5, 1), np.eye(4))
+    nifti.header["descrip"], nifti.header["aux_file"], nifti.header["db_name"] = CANARY, CANARY, CANARY
+    nifti.header["intent_name"] = CANARY
+    nifti.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", CANARY.encode()))
+    rows = ["path;patient;sex;label;comment;reader"]
+    for name, data in (
+        (f"{CANARY}.nii", bytes(nifti.to_bytes())),
+        (f"{CANARY}.png", png(random(2, 9, 7), CANARY)),
+        (f"{CANARY}.jpg", jpeg(random(3, 16, 8), CANARY)),
+        (f"{CANARY}-turned.jpg", jpeg(random(4, 16, 8), CANARY, orientation=6)),
+    ):
+        (source / name).write_bytes(data)
+        rows.append(f"{name};{CANARY} {len(rows)};{CANARY};a;{CANARY};{CANARY}")
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(rows), encoding="utf-8-sig")
+    capfd.readouterr()
+    caplog.clear()
+    summary = import_folder(source, table, out)
+    assert summary.imported >= 60
+    assert {pixel_sha256(read(path).pixels) for path in out.rglob("*.dcm")} <= pixels
+    said = "".join(capfd.readouterr()) + caplog.text + repr(summary)
+    assert CANARY.lower() not in said.lower()
+    needles = [CANARY.lower().encode(code) for code in ("utf-8", "utf-16-le", "utf-16-be")]
+    for name, data in tree(out.parent).items():
+        assert CANARY.lower() not in name.lower()
+        for needle in needles:
+            assert needle not in data.lower(), name
+        if name.endswith((".nii", ".png")):
+            assert read_bytes(data).pixels.size
+
+
+def real_dicom() -> list[Path]:
+    found = []
+    for path in SHIPPED:
+        try:
+            if read(path).facts.format == "dicom":
+                found.append(path)
+        except (ImageError, NotAnImage):
+            continue
+    return found
+
+
+def test_pixels_and_safe_facts_of_real_files_are_the_same_after(tmp_path: Path) -> None:
+    compared = 0
+    for path in real_dicom():
+        source, out = tmp_path / "one" / path.stem, tmp_path / "data" / path.stem
+        source.mkdir(parents=True)
+        shutil.copy(path, source / "a")
+        try:
+            import_folder(source, None, out)
+        except BorderError:
+            shutil.rmtree(source)
+            continue
+        (written,) = out.rglob("*.dcm")
+        before, after = read(path), read(written)
+        assert pixel_sha256(before.pixels) == pixel_sha256(after.pixels), path.name
+        kept = ("channels", "height", "width", "bits", "spacing_row", "spacing_column", "sex")
+        assert [getattr(before.facts, name) for name in kept] == [getattr(after.facts, name) for name in kept]
+        assert after.facts.patient == written.parent.name
+        compared += 1
+    assert compared >= 40
+
+
+def test_the_same_input_gives_the_same_bytes_in_any_order_and_twice(tmp_path: Path) -> None:
+    table = pictures(tmp_path / "a")
+    lines = table.read_text(encoding="utf-8").splitlines()
+    mirrored = tmp_path / "b"
+    for path in sorted((tmp_path / "a").rglob("*"), reverse=True):
+        if path.is_file():
+            target = mirrored / path.relative_to(tmp_path / "a")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    other = tmp_path / "b.csv"
+    other.write_text("\n".join([lines[0], *reversed(lines[1:])]), encoding="utf-8")
+    first = import_folder(tmp_path / "a", table, tmp_path / "one" / "data")
+    import_folder(mirrored, other, tmp_path / "two" / "data")
+    assert tree(tmp_path / "one" / "data") == tree(tmp_path / "two" / "data")
+    before = tree(tmp_path / "one")
+    again = import_folder(tmp_path / "a", table, tmp_path / "one" / "data")
+    assert tree(tmp_path / "one") == before
+    assert again == replace(first, batch=None, imported=0, already=first.imported)
+
+
+def test_labels_cross_as_pseudonyms_classes_and_pooled_ages(tmp_path: Path) -> None:
+    table = pictures(tmp_path / "a")
+    summary = import_folder(tmp_path / "a", table, tmp_path / "data")
+    rows = [line.split(",") for line in (tmp_path / "data" / "labels.csv").read_text().splitlines()]
+    assert rows[0] == ["path", "patient", "sex", "age", "site", "label"]
+    assert summary == Summary(1, 12, 0, 0, {}, 0, 0, ["comment"], 6)
+    assert sorted(row[3] for row in rows[1:]) == ["88", "89", *["90"] * 10]
+    assert {row[2] for row in rows[1:]} == {"F"}
+    assert len({row[1] for row in rows[1:]}) == 6
+    assert len({row[4] for row in rows[1:]}) == 1
+    assert [row[0] for row in rows[1:]] == sorted(row[0] for row in rows[1:])
+
+
+def test_a_column_kept_by_force_is_kept_and_stated(tmp_path: Path) -> None:
+    table = pictures(tmp_path / "a")
+    table.write_text(table.read_text().replace("comment", "score"), encoding="utf-8")
+    assert import_folder(tmp_path / "a", table, tmp_path / "data").dropped_columns == ["score"]
+    summary = import_folder(tmp_path / "a", table, tmp_path / "data", keep=["score"])
+    assert (summary.batch, summary.imported, summary.dropped_columns) == (2, 0, [])
+    assert "score" in (tmp_path / "data" / "labels.csv").read_text().partition("\n")[0]
+    assert read_imports(tmp_path / "data").statements[1]["forced_columns"] == ["score"]
+
+
+def test_a_second_batch_keeps_the_first(tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    table = pictures(tmp_path / "a")
+    import_folder(tmp_path / "a", table, out)
+    before = tree(out)
+    more = tmp_path / "more"
+    more.mkdir()
+    (more / "x.png").write_bytes(png(random(99, 8, 8)))
+    (tmp_path / "more.csv").write_text(f"path,patient,label\nx.png,{CANARY} 3,a\n")
+    summary = import_folder(more, tmp_path / "more.csv", out)
+    assert (summary.batch, summary.imported) == (2, 1)
+    after = tree(out)
+    assert {name for name in before if after.get(name) != before[name]} == {"labels.csv"}
+    assert len(after["labels.csv"].splitlines()) == 14
+    vouched = read_imports(out)
+    assert sorted(vouched.sha256) == sorted(name for name in after if not name.startswith("imports/"))
+    assert set(before["labels.csv"].splitlines()) <= set(after["labels.csv"].splitlines())
+
+
+def test_what_a_crash_left_behind_is_written_over_and_vouched_for(tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    table = pictures(tmp_path / "a")
+    import_folder(tmp_path / "a", table, out)
+    whole = tree(out)
+    shutil.rmtree(out / "imports")
+    (out / "labels.csv").unlink()
+    victim = next(out.rglob("*.png"))
+    victim.write_bytes(b"half")
+    assert import_folder(tmp_path / "a", table, out).imported == 12
+    assert tree(out) == whole
+
+
+def test_refused_files_are_counted_and_not_copied(tmp_path: Path) -> None:
+    source = tmp_path / "a"
+    source.mkdir()
+    (source / "good.png").write_bytes(png(random(0, 8, 8)))
+    (source / "cut.png").write_bytes(png(random(1, 8, 8))[:-20])
+    (source / "nobody.png").write_bytes(png(random(2, 8, 8)))
+    (source / "empty").touch()
+    (source / "notes.txt").write_text(CANARY)
+    table = tmp_path / "t.csv"
+    table.write_text("path\tpatient\n.\\good.png\t1\ncut.png\t1\nghost.png\t1\n")
+    summary = import_folder(source, table, tmp_path / "data")
+    assert summary.refused == {"no-patient": 1, "truncated": 1, "unreadable": 1}
+    assert (summary.imported, summary.not_images, summary.labels_unmatched, summary.images_unlabelled) == (1, 1, 2, 0)
+    assert len(list((tmp_path / "data" / "images").rglob("*.*"))) == 1
+
+
+def ct(**elements: object) -> bytes:
+    dataset = pydicom.dcmread(next(path for path in SHIPPED if path.name == "CT_small.dcm"))
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    return buffer.getvalue()
+
+
+def imported_ct(tmp_path: Path, **elements: object) -> Dataset:
+    (tmp_path / "ct").mkdir()
+    (tmp_path / "ct" / "a").write_bytes(ct(**elements))
+    import_folder(tmp_path / "ct", None, tmp_path / "data")
+    return pydicom.dcmread(next((tmp_path / "data").rglob("*.dcm")))
+
+
+def test_a_header_keeps_what_the_profile_names_and_no_more(tmp_path: Path) -> None:
+    written = imported_ct(
+        tmp_path, PatientAge="093Y", BodyPartExamined=CANARY.upper(), Manufacturer="GE Medical Systems", StationName="X"
+    )
+    source = pydicom.dcmread(io.BytesIO(ct()))
+    assert written.PatientAge == "090Y"
+    assert not written.BodyPartExamined
+    assert "StationName" not in written
+    assert written.Manufacturer == "GE"
+    assert written.ManufacturerModelName.startswith("D")
+    assert written.StudyDate == ""
+    assert written.PatientIdentityRemoved == "YES"
+    assert "BurnedInAnnotation" not in written
+    assert written.PixelSpacing == source.PixelSpacing
+    assert written.RescaleIntercept == source.RescaleIntercept
+    assert written.StudyInstanceUID.startswith("2.25.")
+    assert written.PixelData == source.PixelData
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [{"BurnedInAnnotation": "YES"}, {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}],
+    ids=["says so", "secondary capture"],
+)
+def test_text_in_the_pixels_is_refused(tmp_path: Path, elements: dict[str, object]) -> None:
+    with pytest.raises(BorderError, match="1 burned-in"):
+        imported_ct(tmp_path, **elements)
+    assert not (tmp_path / "data" / "images").exists()
+
+
+def test_header_and_table_that_name_different_patients_conflict(tmp_path: Path) -> None:
+    (tmp_path / "ct").mkdir()
+    (tmp_path / "ct" / "a").write_bytes(ct(PatientID="1"))
+    (tmp_path / "t.csv").write_text("path,patient\na,2\n")
+    with pytest.raises(BorderError, match="1 conflict"):
+        import_folder(tmp_path / "ct", tmp_path / "t.csv", tmp_path / "data")
+
+
+def test_another_key_gives_other_pseudonyms_and_is_not_mixed(tmp_path: Path, site_key: Path) -> None:
+    table = pictures(tmp_path / "a")
+    import_folder(tmp_path / "a", table, tmp_path / "one")
+    site_key.unlink()
+    with pytest.raises(BorderError, match="another site key"):
+        import_folder(tmp_path / "a", table, tmp_path / "one")
+    import_folder(tmp_path / "a", table, tmp_path / "two")
+    names = [{path.name for path in (tmp_path / out / "images").iterdir()} for out in ("one", "two")]
+    assert not names[0] & names[1]
+
+
+def test_the_key_is_private_stable_and_refused_when_others_can_read_it(site_key: Path) -> None:
+    first = load_key()
+    assert site_key.stat().st_mode & 0o777 == 0o600
+    assert site_key.parent.stat().st_mode & 0o777 == 0o700
+    assert load_key().secret == first.secret
+    assert first.secret.hex() not in repr(first)
+    site_key.chmod(0o640)
+    with pytest.raises(BorderError, match="chmod 600"):
+        load_key()
+    site_key.chmod(0o600)
+    site_key.write_text("short")
+    with pytest.raises(BorderError, match="32 bytes"):
+        load_key()
+
+
+@pytest.mark.parametrize(
+    ("text", "needle"),
+    [
+        ("file,label\na,b\n", "file, label"),
+        ("path,patient,label\n0.png,1,a\n0.png,1,b\n", "contradict"),
+        ("path,patient\n0.png,1,2\n", "more or fewer"),
+        ("path,patient,label,label\n", "two of the same"),
+        ("", "empty"),
+    ],
+)
+def test_a_table_that_cannot_be_used_stops_before_anything_is_written(tmp_path: Path, text: str, needle: str) -> None:
+    pictures(tmp_path / "a")
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(LabelsError, match=needle):
+        import_folder(tmp_path / "a", tmp_path / "t.csv", tmp_path / "data")
+    with pytest.raises(LabelsError, match=r"There is no .*absent\.csv"):
+        import_folder(tmp_path / "a", tmp_path / "absent.csv", tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+    assert not (tmp_path / ".medimg").exists()
+
+
+def test_a_table_by_patient_labels_dicom(tmp_path: Path) -> None:
+    (tmp_path / "ct").mkdir()
+    lines = ["patient_id,label"]
+    for number in range(4):
+        (tmp_path / "ct" / str(number)).write_bytes(ct(PatientID=f"{number}", SOPInstanceUID=f"1.2.{number}"))
+        lines.append(f"{number},{'ab'[number % 2]}")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    summary = import_folder(tmp_path / "ct", tmp_path / "t.csv", tmp_path / "data")
+    assert (summary.imported, summary.patients, summary.labels_unmatched) == (4, 4, 0)
+    assert (tmp_path / "data" / "labels.csv").read_text().count(",a\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (["PatientName", "birth_year", "StudyDate", "image_id", "e-mail", "DOB", "physicianOnDuty"], True),
+        (["label", "covid", "thyroid", "finding", "density_grade", "BIRADS", "rapid"], False),
+    ],
+)
+def test_column_names_that_sound_like_a_person_are_known(columns: list[str], expected: bool) -> None:
+    assert {is_identifying(column) for column in columns} == {expected}
+
+
+def test_columns_cross_when_they_look_like_classes() -> None:
+    rows = [
+        {"patient": f"P{n}", "label": str(n % 2), "free": f"text {n}", "long": "x" * 33, "rare": str(n % 6)}
+        for n in range(10)
+    ]
+    columns = ["label", "free", "long", "rare"]
+    assert choose(columns, rows, []) == (["label"], ["free", "long", "rare"])
+    assert choose(columns, rows, ["long"]) == (["label", "long"], ["free", "rare"])
+
+
+def test_files_that_are_no_regular_files_are_not_waited_for(tmp_path: Path) -> None:
+    table = pictures(tmp_path / "a")
+    os.mkfifo(tmp_path / "a" / "pipe")
+    assert import_folder(tmp_path / "a", table, tmp_path / "data").refused == {"unreadable": 1}
+
+
+def test_paths_may_start_at_the_table(tmp_path: Path) -> None:
+    table = pictures(tmp_path / "a")
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0], *("a/" + line for line in lines[1:])]))
+    assert import_folder(tmp_path / "a", table, tmp_path / "data").images_unlabelled == 0
+
+
+def test_source_and_output_are_checked_first(tmp_path: Path) -> None:
+    table = pictures(tmp_path / "a")
+    (tmp_path / "none").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.docx").touch()
+    for source, out, needle in (
+        ("absent", "data", "There is no folder"),
+        ("none", "data", "no files"),
+        ("a", "a/data", "in one another"),
+        ("a", "full", "no import wrote"),
+    ):
+        with pytest.raises(BorderError, match=needle):
+            import_folder(tmp_path / source, table if source == "a" else None, tmp_path / out)
+
+
+def test_two_imports_do_not_run_at_once(tmp_path: Path) -> None:
+    table = pictures(tmp_path / "a")
+    with lock(tmp_path / ".medimg" / "import.lock", "An import"), pytest.raises(BusyError):
+        import_folder(tmp_path / "a", table, tmp_path / "data")
+
+
+def test_bytes_hidden_behind_the_compressed_pixels_of_a_png_are_gone(tmp_path: Path) -> None:
+    plain = png(random(0, 8, 8))
+    hidden = zlib.compress(bytes(9 * 8)) + CANARY.encode()
+    chunk = b"IDAT" + hidden
+    data = plain[:33] + struct.pack(">I", len(hidden)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + plain[-12:]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.png").write_bytes(data)
+    (tmp_path / "t.csv").write_text("path,patient\nx.png,1\n")
+    import_folder(tmp_path / "a", tmp_path / "t.csv", tmp_path / "data")
+    assert not [name for name, written in tree(tmp_path / "data").items() if CANARY.encode() in written]
+
+
+def test_comments_inside_dicom_codestreams_are_gone(tmp_path: Path) -> None:
+    from pydicom.encaps import encapsulate
+
+    pixels = random(5, 32, 32)
+    streams = {
+        "1.2.840.10008.1.2.4.50": jpeg(pixels, CANARY),
+        "1.2.840.10008.1.2.4.90": imagecodecs.jpeg2k_encode(pixels, codecformat="JP2", reversible=True),
+    }
+    start = streams["1.2.840.10008.1.2.4.90"].find(b"\xff\x4f\xff\x51")
+    size = 4 + int.from_bytes(streams["1.2.840.10008.1.2.4.90"][start + 4 : start + 6], "big")
+    comment = b"\xff\x64" + struct.pack(">HH", 4 + len(CANARY), 1) + CANARY.encode()
+    stream = streams["1.2.840.10008.1.2.4.90"]
+    streams["1.2.840.10008.1.2.4.90"] = stream[: start + size] + comment + stream[start + size :] + CANARY.encode()
+    (tmp_path / "a").mkdir()
+    for syntax, frame in streams.items():
+        dataset = pydicom.dcmread(io.BytesIO(ct()))
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.Rows = dataset.Columns = 32
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+        dataset.add_new("PixelData", "OB", encapsulate([frame]))
+        dataset["PixelData"].is_undefined_length = True
+        dataset.save_as(tmp_path / "a" / syntax)
+    summary = import_folder(tmp_path / "a", None, tmp_path / "data")
+    assert summary.imported == 2
+    assert not [name for name, written in tree(tmp_path / "data").items() if CANARY.encode() in written]
+
+
+def test_the_audit_finds_what_should_not_be_there(tmp_path: Path) -> None:
+    table = pictures(tmp_path / "a")
+    (tmp_path / "a" / "ct").write_bytes(ct(PatientID=f"{CANARY} 1"))
+    out = tmp_path / "data"
+    import_folder(tmp_path / "a", table, out)
+    paths = [path.relative_to(out).as_posix() for path in sorted((out / "images").rglob("*.*"))]
+    assert audit(out, [*paths, "labels.csv"]) == []
+    picked = {suffix: next(path for path in paths if path.endswith(suffix)) for suffix in ("dcm", "png", "jpg")}
+    (out / picked["png"]).write_bytes(png(random(0, 4, 4), CANARY))
+    (out / picked["jpg"]).write_bytes(jpeg(random(0, 4, 4), CANARY))
+    written = pydicom.dcmread(out / picked["dcm"])
+    written.StudyDescription = CANARY
+    written.save_as(out / picked["dcm"])
+    (out / "labels.csv").write_text("path,patient,sex,age,site\nx,y,z,1,2\n")
+    findings = audit(out, [*picked.values(), "labels.csv"])
+    assert len(findings) == 4
+    assert CANARY not in "".join(findings)
+
+
+def test_the_audit_knows_a_rule_for_every_element_that_the_profile_writes() -> None:
+    from pydicom.datadict import dictionary_VR
+
+    for keyword in profile.ALLOWED:
+        kinds = dictionary_VR(keyword).split(" or ")
+        assert keyword in audits._TEXTS or all(kind in (*audits._KINDS, *audits._NUMBERS) for kind in kinds), keyword
+
+
+def test_a_finding_of_the_audit_undoes_the_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pictures(tmp_path / "a")
+    monkeypatch.setattr("medimg.border.folder.audit", lambda out, paths: ["images/x: text"])
+    with pytest.raises(BorderError, match="undone"):
+        import_folder(tmp_path / "a", table, tmp_path / "data")
+    assert tree(tmp_path / "data") == {}
+
+
+def test_the_statement_can_be_read_by_a_person(tmp_path: Path) -> None:
+    table = pictures(tmp_path / "a")
+    import_folder(tmp_path / "a", table, tmp_path / "data")
+    statement = json.loads((tmp_path / "data" / "imports" / "0001.json").read_text())
+    assert statement["profile"] == "medimg allow-list 1"
+    assert statement["kept_columns"] == ["label"]
+    assert statement["dropped_columns"] == ["comment"]
+    assert statement["files"] == 13
+    assert all(text.endswith(".") for text in statement["kept"] + statement["not_promised"])
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy is not installed")
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm", "MR_small_RLE.dcm"])
+def test_dciodvfy_finds_no_new_kind_of_error(tmp_path: Path, name: str) -> None:
+    import subprocess
+
+    def errors(path: Path) -> set[str]:
+        done = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, errors="replace", check=False)
+        return {line for line in done.stderr.splitlines() if line.startswith("Error")}
+
+    original = next(path for path in SHIPPED if path.name == name)
+    (tmp_path / "a").mkdir()
+    shutil.copy(original, tmp_path / "a" / "x")
+    import_folder(tmp_path / "a", None, tmp_path / "data")
+    assert errors(next((tmp_path / "data").rglob("*.dcm"))) <= errors(original)

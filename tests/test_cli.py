@@ -1,0 +1,56 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from studies import ROOT
+
+from medimg import __version__
+from medimg.params import reference
+
+
+def medimg(*words, folder=None, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "medimg", *words],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_lists_the_commands():
+    done = medimg("--help")
+    assert done.returncode == 0
+    for command in ("new", "import", "demo", "result", "params", "lock"):
+        assert command in done.stdout
+    assert medimg("--version").stdout.strip() == f"medimg {__version__}"
+
+
+def test_the_page_of_parameters_is_what_the_models_say():
+    assert medimg("params").stdout == reference() == (ROOT / "docs/parameters.md").read_text()
+
+
+def test_a_result_that_is_not_there_says_how_to_get_it(tmp_path):
+    done = medimg("result", folder=tmp_path)
+    assert done.returncode == 2
+    assert "Run dvc repro" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_demo_refuses_a_folder_that_holds_something_else(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.dcm").write_text("mine")
+    done = medimg("demo", folder=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["mine.dcm"]
+
+
+@pytest.mark.parametrize("words", [("import", "nowhere"), ("import", ".", "--labels", "none.csv")])
+def test_an_import_that_cannot_start_is_a_sentence(tmp_path, words):
+    done = medimg(*words, folder=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()

@@ -1,0 +1,175 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medimg.errors import LabelsError, SplitError
+from medimg.params import Split
+from medimg.records import INDEX, INDEX_SCHEMA, LEDGER, PARTS, PARTS_SCHEMA, SPLIT, read_table, write_table
+from medimg.split import Ledger, split
+from medimg.tasks.binary import Binary
+
+TASK = Binary("finding", "1")
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """Write an index of the given patients; each has as many images, with its own label."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(patients, images=2, order=None, **columns):
+        rows = [
+            {"sample": f"{patient}-{image}", "patient": patient, "label": str(number % 2)}
+            for number, patient in enumerate(patients)
+            for image in range(images)
+        ]
+        table = pd.DataFrame(rows)
+        for name in INDEX_SCHEMA.names:
+            if name not in table:
+                text = INDEX_SCHEMA.field(name).type == "string"
+                table[name] = table["sample"] if text else 1
+        table = table.assign(**columns)
+        if order is not None:
+            table = table.sample(frac=1, random_state=order)
+        write_table(INDEX, table, INDEX_SCHEMA)
+        return table
+
+    return write
+
+
+def parts():
+    return read_table(PARTS, PARTS_SCHEMA).set_index("sample")
+
+
+def names(count, prefix="P"):
+    return [f"{prefix}{number:04d}" for number in range(count)]
+
+
+def test_no_patient_is_in_two_parts_and_the_fractions_are_met_in_each_class(index):
+    index(names(200))
+    split(TASK, 0, Split(validation=0.2, test=0.3))
+    table = parts()
+    assert table.groupby("patient")["part"].nunique().eq(1).all()
+    counts = json.loads(SPLIT.read_text())["parts"]
+    assert {part: count["patients"] for part, count in counts.items()} == {"train": 100, "validation": 40, "test": 60}
+    assert {part: count["positive"] for part, count in counts.items()} == {"train": 100, "validation": 40, "test": 60}
+
+
+def test_a_ledger_with_a_patient_in_two_parts_cannot_be_constructed():
+    with pytest.raises(SplitError, match="1 patients stand in two rows"):
+        Ledger((("P1", "train", 1), ("P1", "test", 1)))
+    with pytest.raises(SplitError, match="names the part 'tset'"):
+        Ledger((("P1", "tset", 1),))
+
+
+def test_the_split_does_not_depend_on_the_order_of_files_but_on_the_seed(index):
+    index(names(60))
+    split(TASK, 0, Split())
+    first = LEDGER.read_bytes()
+    LEDGER.unlink()
+    index(names(60), order=1)
+    split(TASK, 0, Split())
+    assert LEDGER.read_bytes() == first
+    LEDGER.unlink()
+    split(TASK, 1, Split())
+    assert LEDGER.read_bytes() != first
+
+
+def test_a_patient_keeps_its_part_for_life(index):
+    index(names(60))
+    split(TASK, 0, Split())
+    before = pd.read_csv(LEDGER).set_index("patient")["part"]
+    index(names(30) + names(400, "Q"))  # half of the old ones are gone, many are new
+    split(TASK, 0, Split(validation=0.2, test=0.3))
+    after = pd.read_csv(LEDGER).set_index("patient")["part"]
+    assert after[before.index].equals(before)
+    new = after.drop(before.index).value_counts(normalize=True)
+    assert new["test"] == pytest.approx(0.3, abs=0.07)
+    assert new["validation"] == pytest.approx(0.2, abs=0.06)
+
+
+def test_an_image_without_a_patient_is_refused_unless_each_is_said_to_be_its_own(index):
+    table = index(names(60), images=1)
+    index(names(60), images=1, patient=table["patient"].where(np.arange(60) > 0, None))
+    with pytest.raises(SplitError, match=r"1 of 60 images have no patient.*split.each_image_is_a_patient: true"):
+        split(TASK, 0, Split())
+    assert not LEDGER.exists()
+    split(TASK, 0, Split(each_image_is_a_patient=True))
+    assert parts()["patient"].nunique() == 60
+    assert json.loads(SPLIT.read_text())["each_image_is_a_patient"] is True
+
+
+def test_new_patients_who_share_pixels_go_to_one_part(index):
+    table = index(names(100), images=1)
+    pixels = table["sample"].copy()
+    pixels[10:60:2] = pixels[10]  # 25 patients of one class
+    index(names(100), images=1, pixel_sha256=pixels)
+    split(TASK, 0, Split())
+    chain = parts().loc[table["sample"][10:60:2]]
+    assert chain["part"].nunique() == 1
+
+
+def test_a_copy_within_a_patient_is_left_out_once(index):
+    table = index(names(60))
+    pixels = table["sample"].copy()
+    pixels[1] = pixels[0]
+    index(names(60), pixel_sha256=pixels)
+    split(TASK, 0, Split())
+    assert json.loads(SPLIT.read_text())["excluded"] == {"copy of another image of the same patient": 1}
+    assert parts().loc["P0000-1", "part"] == "excluded"
+
+
+def test_the_same_pixels_under_opposite_labels_are_left_out_everywhere(index):
+    table = index(names(60), images=1)
+    pixels = table["sample"].copy()
+    pixels[1] = pixels[0]
+    index(names(60), images=1, pixel_sha256=pixels)
+    split(TASK, 0, Split())
+    assert parts().loc[["P0000-0", "P0001-0"], "reason"].eq("same pixels under opposite labels").all()
+
+
+def test_a_copy_that_links_patients_of_different_parts_moves_nobody_and_leaves_training(index):
+    table = index(names(60), images=1)
+    split(TASK, 0, Split())
+    ledger = pd.read_csv(LEDGER)
+    label = table.set_index("patient")["label"]
+    train, test = (
+        next(patient for patient in ledger[ledger["part"] == part]["patient"] if label[patient] == "1")
+        for part in ("train", "test")
+    )
+    index(names(60), images=1, pixel_sha256=table["sample"].replace(f"{train}-0", f"{test}-0"))
+    split(TASK, 0, Split())
+    assert pd.read_csv(LEDGER).equals(ledger)
+    assert parts().loc[f"{train}-0", ["part", "reason"]].tolist() == ["excluded", "same pixels as an image in test"]
+    assert parts().loc[f"{test}-0", "part"] == "test"
+
+
+def test_one_class_only_names_the_values_found(index):
+    index(names(10), label="0")
+    with pytest.raises(LabelsError, match=r"one class only: none of 20 images has the value '1'.*Values found: '0'"):
+        split(TASK, 0, Split())
+    assert not LEDGER.exists()
+
+
+def test_a_part_without_a_class_is_refused_and_nothing_is_written(index):
+    index(names(4))
+    with pytest.raises(SplitError, match=r"Part \w+ has \d+ patients, \d+ positive of \d+ images"):
+        split(TASK, 0, Split())
+    assert not LEDGER.exists()
+    assert not PARTS.exists()
+
+
+def test_images_without_a_label_are_in_no_part(index):
+    table = index(names(60))
+    index(names(60), label=table["label"].where(np.arange(120) > 0, None))
+    split(TASK, 0, Split())
+    assert parts().loc["P0000-0", ["part", "reason"]].tolist() == ["excluded", "no label"]
+    assert parts().loc["P0000-1", "part"] != "excluded"
+
+
+def test_a_broken_ledger_says_how_to_restore_it(index):
+    index(names(60))
+    LEDGER.write_text("who,where\nP1,train\n")
+    with pytest.raises(SplitError, match=r"git checkout splits\.csv"):
+        split(TASK, 0, Split())
