@@ -84,7 +84,7 @@ def test_no_patient_is_in_two_parts(study):
     assert set(drawn["patient"]) == set(ledger["patient"])
 
 
-@pytest.mark.parametrize("words", [("metrics", "show"), ("plots", "show", "--no-html"), ("dag",), ("metrics", "diff")])
+@pytest.mark.parametrize("words", [("metrics", "show"), ("plots", "show"), ("dag",), ("metrics", "diff")])
 def test_dvcs_own_commands_work(study, words):
     done = run_dvc(study, *words)
     assert done.returncode == 0, done.stderr
