@@ -8,24 +8,22 @@
 set -euo pipefail
 
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
-umask 077  # Ray would write the token readable by all
-
-token() {
-    ray get-auth-token --generate >/dev/null
-    chmod 600 "${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}"
-}
+umask 077  # the token is readable by its owner alone
+token="${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}"
 
 case "${1:-}" in
 head)
-    token
+    mkdir -p "$(dirname "$token")"
+    [ -s "$token" ] || python -c 'import secrets; print(secrets.token_hex(32), end="")' >"$token"
+    chmod 600 "$token"
     ray start --head --node-ip-address="${2:-127.0.0.1}" --port="${3:-6379}" --include-dashboard=false \
         --disable-usage-stats
     echo "In the study: RAY_ADDRESS=${2:-127.0.0.1}:${3:-6379} dvc repro"
     ;;
 node)
     : "${2:?the address of the head, such as 10.0.0.1:6379}"
-    [ -f "${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}" ] || {
-        echo "There is no token here. Copy ~/.ray/auth_token from the head, readable by you alone." >&2
+    [ -s "$token" ] || {
+        echo "There is no token in $token. Copy it from the head, readable by you alone." >&2
         exit 2
     }
     ray start --address="$2" --disable-usage-stats

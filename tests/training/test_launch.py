@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import yaml
 from studies import ROOT, run_stage, set_params
@@ -164,5 +165,14 @@ def test_training_runs_on_the_cluster_that_ray_address_names(ready, tmp_path):
         listed = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
         assert nodes == {listed.strip().splitlines()[-1]}
     finally:
-        pattern = f"--session-dir={own['RAY_TMPDIR']}|{own['RAY_TMPDIR']}"
-        subprocess.run(["pkill", "-9", "-f", pattern], check=False)
+        end_cluster(own["RAY_TMPDIR"])
+
+
+def end_cluster(folder):
+    """End the Ray processes that were started with this ``RAY_TMPDIR``, and no other's."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("RAY_TMPDIR") == folder:
+                process.kill()
+        except psutil.Error:
+            continue
