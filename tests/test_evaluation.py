@@ -376,7 +376,7 @@ def test_every_optional_file_adds_its_section() -> None:
     run(predictions())
     full = report()
     for words in (
-        *("did not come through the border", "Each image counts as a patient", "33 of 193 images were quarantined"),
+        *("did not come through the border", "Each image counts as a patient", "Quarantined: 33 of 193 images"),
         *("burned-in", "1,234", "11,170,753", "node-a", "12345", "Learning curves over 2 epochs", "epoch 2"),
         *("d41d8.dir", "study: {seed: 3}", "no label"),
     ):

@@ -99,17 +99,17 @@ def _about_loss(result: Result) -> list[Caution]:
         share = f"{100 * refused / (refused + images):.1f}\u00a0%"
         found.append(
             Caution(
-                f"{refused} of {refused + images} images were quarantined ({share}).",
+                f"Quarantined: {refused} of {refused + images} images ({share}).",
                 "They are in no part. If the finding is more or less common among them, the result is skewed.",
             )
         )
     reasons, unlabelled = excluded(result), _count(ingest.get("unlabelled"))
     if unlabelled and not reasons:  # else they are among the excluded
-        found.append(Caution(f"{unlabelled} images have no label.", "They are in no part."))
+        found.append(Caution(f"Without a label: {unlabelled} of the images read.", "They are in no part."))
     if reasons:
         total = sum(reasons.values())
         listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.items())
-        found.append(Caution(f"{total} images are in no part.", f"The split left them out: {listed}."))
+        found.append(Caution(f"In no part: {total} of the images read.", f"The split left them out: {listed}."))
     return found
 
 
