@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from medimg import __version__
-from medimg.errors import MedimgError
+from medimg.errors import BorderError, MedimgError
 
 app = typer.Typer(
     name="medimg",
@@ -61,7 +61,9 @@ def import_(
 
     print(import_folder(source, labels, out, keep or ()))
     if Path(".dvc").is_dir():
-        subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", str(out)], check=True)
+        added = subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", str(out)], check=False)
+        if added.returncode:
+            raise BorderError(f"The images are in {out}/, but DVC could not take note of them. Run: dvc add {out}")
         print(f"{out}.dvc is up to date. Next: set study.label in params.yaml, then dvc repro")
 
 

@@ -56,7 +56,7 @@ class Refusal(StrEnum):
     """Why a file is quarantined: the closed list. The value is what stands in quarantine.csv."""
 
     UNREADABLE = "unreadable"  # the file system refuses, or the file is empty
-    CORRUPT = "corrupt"  # header or pixels do not decode
+    CORRUPT = "corrupt"  # header or pixels do not decode, or pixels are not numbers
     TRUNCATED = "truncated"  # fewer pixel bytes than the header promises
     UNSUPPORTED = "unsupported"  # a transfer syntax, photometric interpretation or colour type not read yet
     GEOMETRY = "geometry"  # spacing or shape that cannot be true

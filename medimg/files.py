@@ -12,18 +12,22 @@ from typing import Any
 
 from medimg.errors import BusyError
 
-_PARTIAL = ".partial-"
+
+def _partial(path: Path) -> Path:
+    """Where ``path`` grows: always the same place, so that the next to write it clears what a killed process left."""
+    return path.with_name(f".partial-{path.name}")
 
 
 @contextmanager
 def publish(path: Path) -> Iterator[Path]:
     """Yield a path to write; on success it becomes ``path`` by rename, on failure nothing is left.
 
-    Readers see the old file or the new one, never half of one. A file that DVC hard-linked into its cache is replaced,
-    not written to.
+    Readers see the old file or the new one, never half of one; writers of the same path hold a lock. A file that DVC
+    hard-linked into its cache is replaced, not written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    partial = _partial(path)
+    partial.unlink(missing_ok=True)
     try:
         yield partial
         with partial.open("rb") as written:
@@ -41,8 +45,9 @@ def publish_folder(path: Path) -> Iterator[Path]:
     no ``path``: absent, not half.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
-    old = path.with_name(f"{_PARTIAL}{os.getpid()}-old-{path.name}")
+    partial, old = _partial(path), _partial(path.with_name(f"old-{path.name}"))
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
     try:
         yield partial
@@ -55,8 +60,8 @@ def publish_folder(path: Path) -> Iterator[Path]:
 
 
 def prune_partial(folder: Path) -> None:
-    """Remove what a killed process left half-written in ``folder``; the caller holds the lock, so nobody writes."""
-    for leftover in folder.glob(f"{_PARTIAL}*"):
+    """Remove half-written files that nobody will write again from ``folder``; the caller holds the lock."""
+    for leftover in folder.glob(".partial-*"):
         if leftover.is_dir():
             shutil.rmtree(leftover)
         else:

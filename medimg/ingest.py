@@ -57,7 +57,7 @@ def ingest(label: str, settings: Ingest) -> None:
     imported = read_imports(DATA)
     account = _read(paths)
     unverified = _unverified(account, imported, settings)
-    _one_row_an_instance(account)
+    _refuse_contradictions(account)
     _attach(account, labels, imported)
     table = pd.DataFrame(account.rows, columns=INDEX_SCHEMA.names).sort_values("sample", ignore_index=True)
     summary = _summary(paths, account, table, labels, unverified)
@@ -141,11 +141,9 @@ def _unverified(account: Account, imported: Imported, settings: Ingest) -> int:
         DataError: there are some, and the parameters do not allow them.
     """
     hashes = {row["path"]: row["file_sha256"] for row in account.rows}
-    hashes |= {
-        path: sha256_file(DATA / path) for path in [*account.not_images, *(path for path, _, _ in account.refused)]
-    }
-    hashes[LABELS.name] = sha256_file(LABELS)
-    unverified = [path for path, found in hashes.items() if imported.sha256.get(path) != found]
+    others = [*account.not_images, *(path for path, _, _ in account.refused), LABELS.name]
+    hashes |= {path: _hash(DATA / path) for path in others}
+    unverified = [path for path, found in hashes.items() if found is None or imported.sha256.get(path) != found]
     if unverified and not settings.allow_unverified:
         raise DataError(
             f"{len(unverified)} of {len(hashes)} files under {DATA}/ did not come through an import, or were changed "
@@ -156,14 +154,21 @@ def _unverified(account: Account, imported: Imported, settings: Ingest) -> int:
     return len(unverified)
 
 
-def _one_row_an_instance(account: Account) -> None:
-    """The same SOP instance with the same pixels is one image; with other pixels, neither can be trusted."""
+def _refuse_contradictions(account: Account) -> None:
+    """Two files that claim to be the same SOP instance and show different pixels: neither can be trusted."""
     by_instance: dict[str, list[Row]] = {}
     for row in account.rows:
         by_instance.setdefault(row["instance"] or row["path"], []).append(row)
     for twins in by_instance.values():
         if len({row["pixel_sha256"] for row in twins}) > 1:
             _refuse(account, twins, Refusal.CONFLICT, "another file has the same SOP instance UID and other pixels")
+
+
+def _hash(path: Path) -> str | None:
+    try:
+        return sha256_file(path)
+    except OSError:  # it is quarantined for that already
+        return None
 
 
 def _refuse(account: Account, rows: list[Row], code: Refusal, detail: str) -> None:
@@ -207,13 +212,11 @@ def _summary(
         "not_an_image": len(account.not_images),
         "quarantined": len(account.refused),
         "by_code": dict(sorted(Counter(code for _, code, _ in account.refused).items())),
-        "images": len(table),
         "patients": int(table["patient"].nunique()),
         "sites": {str(site): int(n) for site, n in table["site"].value_counts().sort_index().items()},
         "unlabelled": int(table["label"].isna().sum()),
         "labels_without_image": len(set(labels.table.index) - keys - refused),
-        "unverified": unverified > 0,
-        "unverified_files": unverified,
+        "unverified": unverified,
     }
     assert summary["seen"] == summary["indexed_files"] + summary["not_an_image"] + summary["quarantined"]
     return summary
@@ -229,9 +232,9 @@ def _check_shares(summary: dict[str, Any], settings: Ingest, label: str) -> None
             f"{summary['quarantined']} of {images} images cannot be used ({reasons}): more than the share "
             f"{settings.max_quarantined:g} that ingest.max_quarantined allows. Mend or remove them, or raise the limit."
         )
-    if summary["unlabelled"] > settings.max_unlabelled * max(summary["images"], 1):
+    if summary["unlabelled"] > settings.max_unlabelled * max(summary["indexed_files"], 1):
         raise LabelsError(
-            f"{summary['unlabelled']} of {summary['images']} images have no value in column {label!r} of {LABELS}: "
-            f"more than the share {settings.max_unlabelled:g} that ingest.max_unlabelled allows. Rows are matched by "
-            f"path below {DATA}/ (or by patient); {summary['labels_without_image']} rows match no image."
+            f"{summary['unlabelled']} of {summary['indexed_files']} images have no value in column {label!r} of "
+            f"{LABELS}: more than the share {settings.max_unlabelled:g} that ingest.max_unlabelled allows. Rows are "
+            f"matched by path below {DATA}/ (or by patient); {summary['labels_without_image']} rows match no image."
         )

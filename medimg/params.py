@@ -61,7 +61,7 @@ class Split(Block):
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(0.2, description="fraction of the patients")
     test: Annotated[float, Field(gt=0, lt=1)] = Field(0.3, description="fraction of the patients")
     each_image_is_a_patient: bool = Field(
-        False, description="there is no patient id: treat each image as one patient; the report then says so"
+        False, description="an image without a patient id counts as a patient; the report then says so"
     )
 
     @model_validator(mode="after")
@@ -127,6 +127,9 @@ class Model(Block):
     )
     weights: str = Field(
         "none", description="none: from scratch; else a .safetensors or .pt file, or a medimg weights folder"
+    )
+    weights_sha256: str | None = Field(
+        None, description="the SHA-256 that the weights file must have; null: any, and train says which it was"
     )
 
 

@@ -1,6 +1,6 @@
 """What every image goes through once: MONAI's deterministic transforms, nothing computed across samples."""
 
-from functools import cache, partial
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from medimg.records import DATA, INDEX, INDEX_SCHEMA, STORE, read_table
 from medimg.store import Geometry, Row, Store, rebuild
 from medimg.work import Failure, over
 
+LIBRARIES = ("imagecodecs", "monai", "nibabel", "numpy", "pillow", "pydicom", "torch")  # they decide pixels
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -29,22 +30,24 @@ def preprocess(settings: Preprocess) -> None:
     keys = {
         sample: key_of(sha, settings, code) for sample, sha in zip(index["sample"], index["file_sha256"], strict=True)
     }
-    before = Store.open(STORE) if (STORE / "store.json").exists() else None
-    held = before.keys if before else set()
+    before = _store_in_place()
+    held = before.keys if before else {}
     paths = zip(index["sample"], index["path"], strict=True)
     missing = {keys[sample]: path for sample, path in paths if keys[sample] not in held}
     shape = (settings.channels, settings.size, settings.size)
     with rebuild(STORE, keys, shape, np.dtype(settings.dtype), before) as store:
         job = partial(_compute, settings=settings)
-        failed: dict[str, int] = {}
-        for (key, _), result in over(job, missing.items(), preload=("monai.transforms",)):
+        failed: list[str] = []
+        for (key, path), result in over(job, missing.items(), preload=("monai.transforms",)):
             if isinstance(result, Failure):
-                failed[result.code.value] = failed.get(result.code.value, 0) + 1
+                failed.append(f"{path} ({result.code}: {result.detail})")
             else:
                 store.put(key, result)
         if failed:
-            reasons = ", ".join(f"{count} {code}" for code, count in failed.items())
-            raise DataError(f"{sum(failed.values())} of {len(index)} images could not be preprocessed: {reasons}.")
+            raise DataError(
+                f"{len(failed)} of {len(index)} images could be read but not preprocessed. Remove them from the source "
+                "and import again, or report it. The first:\n  " + "\n  ".join(sorted(failed)[:5])
+            )
     rows = len(set(keys.values()))
     print(f"{len(index)} samples ({rows} different) in {STORE}: {len(missing)} computed, {rows - len(missing)} kept")
 
@@ -58,7 +61,7 @@ def code_version() -> str:
     """SHA-256 of what computes a sample: this module, the room that reads images, and the libraries' versions."""
     room = Path(images.__file__).parent
     sources = [Path(__file__), *sorted(room.glob("*.py"))]
-    libraries = [f"{name} {version(name)}" for name in ("monai", "torch", "numpy", "imagecodecs", "pydicom")]
+    libraries = [f"{name} {version(name)}" for name in LIBRARIES]
     return sha256_json([*(sha256_file(path) for path in sources), *libraries])
 
 
@@ -73,15 +76,18 @@ def apply(pixels: np.ndarray, settings: Preprocess) -> np.ndarray:
         ``(settings.channels, size, size)`` in ``settings.dtype``; 0 is the darkest, its maximum the brightest.
     """
     image = _channels(pixels.astype(np.float32), settings.channels)
-    scaled = np.asarray(transforms(settings)(image))
+    scaled = np.asarray(transforms(settings, *_fitted(image.shape[1], image.shape[2], settings))(image))
     top = np.iinfo(settings.dtype).max
     result: np.ndarray = np.rint(np.clip(scaled, 0, 1) * top).astype(settings.dtype)
     return result
 
 
-@cache
-def transforms(settings: Preprocess) -> Any:
-    """The MONAI ``Compose`` that ``settings`` describe: ``(C, H, W)`` float32 → ``(C, size, size)`` in 0…1."""
+@lru_cache(maxsize=64)
+def transforms(settings: Preprocess, height: int, width: int) -> Any:
+    """The MONAI ``Compose`` that ``settings`` describe: ``(C, H, W)`` float32 → ``(C, size, size)`` in 0…1.
+
+    The image becomes ``height`` × ``width`` pixels before it is padded.
+    """
     import torch
     from monai.data import set_track_meta
     from monai.transforms import Compose, Resize, ScaleIntensityRange, ScaleIntensityRangePercentiles, SpatialPad
@@ -95,9 +101,24 @@ def transforms(settings: Preprocess) -> Any:
         else (ScaleIntensityRangePercentiles, settings.percentiles)
     )
     intensity = scale(*bounds, b_min=0.0, b_max=1.0, clip=True)
-    keep = {"spatial_size": size, "size_mode": "longest"} if settings.fit == "pad" else {"spatial_size": (size, size)}
-    resize = Resize(**keep, mode="bilinear", align_corners=False, anti_aliasing=True)
+    resize = Resize((height, width), mode="bilinear", align_corners=False, anti_aliasing=True)
     return Compose([intensity, resize, SpatialPad((size, size))])
+
+
+def _fitted(height: int, width: int, settings: Preprocess) -> tuple[int, int]:
+    """Height and width after the resize: the longer side becomes ``size``, the shorter at least one pixel."""
+    if settings.fit == "stretch":
+        return settings.size, settings.size
+    factor = settings.size / max(height, width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _store_in_place() -> Store | None:
+    """The store of the last run; None when there is none, or none that is whole: then everything is computed."""
+    try:
+        return Store.open(STORE)
+    except DataError:
+        return None
 
 
 def _channels(pixels: np.ndarray, channels: int) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The contact sheet: what the network will see of a few images, plain and augmented, as a picture."""
 
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from medimg.augment import augment, draw
 from medimg.files import publish
 from medimg.params import Augment, Preview
-from medimg.records import PREVIEW, SPLIT
+from medimg.records import PREVIEW
 from medimg.tasks import Task
 from medimg.training.data import Part, read_parts, scale
 
@@ -23,8 +22,7 @@ def preview(task: Task, seed: int, settings: Preview, augmentation: Augment) -> 
     figure = _sheet(part, positions, _pictures(part, positions, seed, settings.draws, augmentation))
     with publish(PREVIEW) as partial:
         figure.savefig(partial, format="png", dpi=100, metadata={"Software": None})
-    images = json.loads(SPLIT.read_text(encoding="utf-8"))["parts"]["train"]["images"]
-    print(f"{len(positions)} of {images} training images in {PREVIEW}")
+    print(f"{len(positions)} of {len(part)} training images in {PREVIEW}")
 
 
 def _chosen(part: Part, samples: int) -> np.ndarray:

@@ -68,7 +68,9 @@ def split(task: Task, seed: int, settings: Split) -> None:
         SplitError: an image has no patient, the ledger contradicts itself, or a part would lack a class.
         LabelsError: the labels have one class only.
     """
-    index = _with_patients(read_table(INDEX, INDEX_SCHEMA), settings)
+    index = read_table(INDEX, INDEX_SCHEMA)
+    without_id = int(index["patient"].isna().sum())
+    index = _with_patients(index, settings)
     excluded = index["label"].isna().map({True: "no label", False: None})
     labelled = index[excluded.isna()].copy()
     labelled["stratum"] = task.strata(labelled["label"])
@@ -81,7 +83,7 @@ def split(task: Task, seed: int, settings: Split) -> None:
     excluded.update(_across(labelled[~labelled.index.isin(repeats.index)], part))
     part = part.where(excluded.isna(), "excluded")
     parts = pd.DataFrame({"sample": index["sample"], "patient": index["patient"], "part": part, "reason": excluded})
-    summary = _summary(parts, truth, before, ledger, seed, settings)
+    summary = _summary(parts, truth, before, ledger) | {"seed": seed, "each_image_is_a_patient": without_id}
     _check(summary)
     write_table(PARTS, parts, PARTS_SCHEMA)
     write_csv(LEDGER, pd.DataFrame(sorted(ledger.rows), columns=LEDGER_COLUMNS), LEDGER_COLUMNS)
@@ -117,9 +119,9 @@ def read_ledger() -> Ledger:
 
 
 def _with_patients(index: pd.DataFrame, settings: Split) -> pd.DataFrame:
-    if settings.each_image_is_a_patient:
-        return index.assign(patient="image-" + index["sample"])
     missing = int(index["patient"].isna().sum())
+    if settings.each_image_is_a_patient:  # whoever has an id keeps it
+        return index.assign(patient=index["patient"].where(index["patient"].notna(), "image-" + index["sample"]))
     if missing:
         raise SplitError(
             f"{missing} of {len(index)} images have no patient: two images of one person could end in training and in "
@@ -200,9 +202,7 @@ def _part_of_hash(value: int, settings: Split) -> str:
     return "test" if share < settings.test else "validation" if share < settings.test + settings.validation else "train"
 
 
-def _summary(
-    parts: pd.DataFrame, truth: pd.Series, before: Ledger, ledger: Ledger, seed: int, settings: Split
-) -> dict[str, Any]:
+def _summary(parts: pd.DataFrame, truth: pd.Series, before: Ledger, ledger: Ledger) -> dict[str, Any]:
     counts = {}
     for part in DRAWN:
         rows = parts[parts["part"] == part]
@@ -213,11 +213,8 @@ def _summary(
         }
     reasons = Counter(parts.loc[parts["part"] == "excluded", "reason"])
     return {
-        "seed": seed,
-        "fractions": {"validation": settings.validation, "test": settings.test},
         "parts": counts,
         "excluded": dict(sorted(reasons.items())),
-        "each_image_is_a_patient": settings.each_image_is_a_patient,
         "known_patients": len(before.rows),
         "new_patients": len(ledger.rows) - len(before.rows),
     }
@@ -228,6 +225,10 @@ def _check(summary: dict[str, Any]) -> None:
         if not 0 < count["positive"] < count["images"]:
             raise SplitError(
                 f"Part {part} has {count['patients']} patients, {count['positive']} positive of {count['images']} "
-                "images: nothing can be learned from it or measured on it. Add patients of the missing class, or "
-                "change split.validation and split.test."
+                "images: nothing can be learned from it or measured on it. Add patients of the missing class"
+                + (
+                    f"; the parts of known patients are fixed by {LEDGER}."
+                    if summary["known_patients"]
+                    else ", or change split.validation and split.test."
+                )
             )

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from medimg.errors import MedimgError
-from medimg.files import lock
+from medimg import __version__
+from medimg.errors import MedimgError, ParamsError
+from medimg.files import code_sha256, lock
 
+LOCK = Path("requirements.lock")
 WORK = Path(".medimg")  # locks, logs and checkpoints of runs; ignored by Git and DVC
 
 
@@ -17,6 +19,7 @@ def run(name: str, main: Callable[[], None]) -> None:
     """Run one stage: ``main`` under the stage's lock; exit 2 with a sentence on an error that a person can mend."""
     die_with_parent()
     try:
+        _check_code()
         with lock(WORK / f"{name}.lock", f"Stage {name}"):
             main()
     except MedimgError as error:
@@ -24,6 +27,25 @@ def run(name: str, main: Callable[[], None]) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def lock_head() -> str:
+    """The first line of a study's ``requirements.lock``: which medimg it is about."""
+    return f"# medimg {__version__}, code {code_sha256()[:16]}; written by: medimg lock"
+
+
+def _check_code() -> None:
+    """A study's stages depend on the medimg that its ``requirements.lock`` names: no other may run them.
+
+    Raises:
+        ParamsError: it is another one.
+    """
+    named = LOCK.read_text(encoding="utf-8").partition("\n")[0] if LOCK.is_file() else ""
+    if named.startswith("# medimg ") and named != lock_head():
+        raise ParamsError(
+            f"This medimg is not the one that {LOCK} names, so old results and new code would mix. To go on with this "
+            "one: medimg lock, then dvc repro. To go back, install the one that is named there."
+        )
 
 
 def die_with_parent() -> None:

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from medimg.errors import DataError
-from medimg.files import prune_partial, publish_folder, write_json
+from medimg.files import publish_folder, write_json
 from medimg.records import read_table, write_table
 
 SAMPLES_SCHEMA = pa.schema(
@@ -107,7 +107,6 @@ def rebuild(
         dtype: of the images.
         before: the store in place, from which rows with a known key are copied.
     """
-    prune_partial(folder.parent)
     with publish_folder(folder) as partial:
         builder = Builder(partial, keys, shape, dtype)
         for key, position in (before.keys if before else {}).items():

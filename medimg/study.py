@@ -10,7 +10,8 @@ import yaml
 
 import medimg
 from medimg.errors import MedimgError, ParamsError
-from medimg.files import code_sha256, write_text
+from medimg.files import write_text
+from medimg.stage import LOCK, lock_head
 
 TEMPLATE = "params.yaml", "dvc.yaml", "pipelines"
 IGNORED = "/.medimg/\n/artifacts/\n__pycache__/\n"
@@ -20,8 +21,10 @@ def make(folder: Path) -> None:
     """Make a study in ``folder``, under Git and DVC, ready for ``medimg import``.
 
     Raises:
-        ParamsError: the folder holds something already.
+        ParamsError: the folder holds something already, or Git is not installed.
     """
+    if shutil.which("git") is None:
+        raise ParamsError("Git is not installed. A study is kept under Git: install it, then try again.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ParamsError(f"{folder} holds something already. Name a folder that is empty or does not exist.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,10 +58,16 @@ def write_lock(folder: Path) -> None:
     """Write ``requirements.lock``: medimg's version and code, and the exact version of every package it stands on.
 
     Stages of a study depend on this file instead of on medimg's folders: another medimg makes them stale.
+
+    Raises:
+        ParamsError: ``folder`` is medimg's own repository.
     """
+    if (folder / "pyproject.toml").exists():
+        raise ParamsError(
+            "This is medimg's own repository; its requirements.lock is kept by hand. Run this in a study."
+        )
     packages = sorted(f"{name}=={version}" for name, version in _closure("medimg").items())
-    head = [f"# medimg {medimg.__version__}, code {code_sha256()[:16]}; written by: medimg lock"]
-    write_text(folder / "requirements.lock", "\n".join([*head, *packages]) + "\n")
+    write_text(folder / LOCK, "\n".join([lock_head(), *packages]) + "\n")
 
 
 def _closure(root: str) -> dict[str, str]:

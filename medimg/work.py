@@ -70,7 +70,8 @@ def over(
         preload: modules to import once, before the processes are forked.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*preload, function.__module__])
+    inner = getattr(function, "func", function)  # of a functools.partial
+    context.set_forkserver_preload([*preload, inner.__module__])
     queue = iter(items)
 
     def start() -> _Worker[Item]:

@@ -8,8 +8,7 @@ def main() -> None:
     from medimg.evaluation import evaluate
     from medimg.params import load
 
-    params = load()
-    evaluate(params.study, params.evaluate)
+    evaluate(load())
 
 
 if __name__ == "__main__":

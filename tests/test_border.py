@@ -28,8 +28,8 @@ from medimg.border.audit import audit
 from medimg.border.folder import import_folder, profile
 from medimg.border.identity import load_key
 from medimg.border.statement import read_imports
-from medimg.border.table import choose, is_identifying
-from medimg.errors import BorderError, BusyError, ImageError, LabelsError, NotAnImage
+from medimg.border.table import choose, is_class, is_identifying
+from medimg.errors import BorderError, BusyError, DataError, ImageError, LabelsError, NotAnImage
 from medimg.files import lock
 from medimg.images import pixel_sha256, read, read_bytes
 
@@ -228,7 +228,7 @@ def test_labels_cross_as_pseudonyms_classes_and_pooled_ages(tmp_path: Path) -> N
     summary = import_folder(tmp_path / "a", table, tmp_path / "data")
     rows = [line.split(",") for line in (tmp_path / "data" / "labels.csv").read_text().splitlines()]
     assert rows[0] == ["path", "patient", "sex", "age", "site", "label"]
-    assert summary == Summary(1, 12, 0, 0, {}, 0, 0, ["comment"], 6)
+    assert summary == Summary(1, 12, 0, 0, {}, 0, 0, {"label": ["a", "b"]}, ["comment"], 6)
     assert sorted(row[3] for row in rows[1:]) == ["88", "89", *["90"] * 10]
     assert {row[2] for row in rows[1:]} == {"F"}
     assert len({row[1] for row in rows[1:]}) == 6
@@ -377,7 +377,7 @@ def test_the_key_is_private_stable_and_refused_when_others_can_read_it(site_key:
 @pytest.mark.parametrize(
     ("text", "needle"),
     [
-        ("file,label\na,b\n", "file, label"),
+        ("file,label\na,b\n", "none of its 2 cells"),
         ("path,patient,label\n0.png,1,a\n0.png,1,b\n", "contradict"),
         ("path,patient\n0.png,1,2\n", "more or fewer"),
         ("path,patient,label,label\n", "two of the same"),
@@ -393,6 +393,24 @@ def test_a_table_that_cannot_be_used_stops_before_anything_is_written(tmp_path: 
         import_folder(tmp_path / "a", tmp_path / "absent.csv", tmp_path / "data")
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / ".medimg").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "keep", "count"),
+    [
+        (f"1.png,{CANARY},1\n2.png,{CANARY},0\n", [], 3),
+        (f"{CANARY},{CANARY},1\n", [], 3),
+        (f"{CANARY},,1,0\n", [], 4),
+        (f"path,{CANARY}\n1.png,1\n", ["score"], 1),
+    ],
+    ids=["no header", "no header, a cell twice", "no header, an empty cell", "keep"],
+)
+def test_no_message_quotes_the_first_row_of_a_table(tmp_path: Path, text: str, keep: list[str], count: int) -> None:
+    pictures(tmp_path / "a")
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(LabelsError, match=rf" {count} (cells|columns|label columns)") as caught:
+        import_folder(tmp_path / "a", tmp_path / "t.csv", tmp_path / "data", keep)
+    assert CANARY not in str(caught.value)
 
 
 def test_a_table_by_patient_labels_dicom(tmp_path: Path) -> None:
@@ -411,6 +429,10 @@ def test_a_table_by_patient_labels_dicom(tmp_path: Path) -> None:
     ("columns", "expected"),
     [
         (["PatientName", "birth_year", "StudyDate", "image_id", "e-mail", "DOB", "physicianOnDuty"], True),
+        (["Nachname", "Geburtsdatum", "Hausarzt", "Ärztin", "Straße", "PLZ", "Bemerkungen", "referrer"], True),
+        (["nom", "prénom", "né_naissance", "médecin", "adresse", "remarques", "commentaire"], True),
+        (["nombre", "apellidos", "fecha", "médico", "DIRECCIÓN", "teléfono", "observaciones"], True),
+        (["Befund", "untersuchung", "lésion", "hallazgo", "diagnosed", "Seite"], False),
         (["label", "covid", "thyroid", "finding", "density_grade", "BIRADS", "rapid"], False),
     ],
 )
@@ -426,6 +448,96 @@ def test_columns_cross_when_they_look_like_classes() -> None:
     columns = ["label", "free", "long", "rare"]
     assert choose(columns, rows, []) == (["label"], ["free", "long", "rare"])
     assert choose(columns, rows, ["long"]) == (["label", "long"], ["free", "rare"])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (
+            ["0", "12", "999", "-1", "+2,5", "0.125", "T1", "stage_II", "BIRADS-4", "Läsion", "норма", "रोग", "A+B"],
+            True,
+        ),
+        (["2021", "2021-03-02", "02.03.2021", "02/03", "12:30", "1.2345", "210302", "T123", "²⁰²¹", "٢٠٢١"], False),
+        (["Hans Huber", "Miller Clinic Mr Jones 0", "a@b", "Huber,", "Doe^John", "x-", "_x", "T1N0", "", "x\n"], False),
+        (["x" * 32], True),
+        (["x" * 33], False),
+    ],
+)
+def test_a_class_is_a_small_number_or_one_word(values: list[str], expected: bool) -> None:
+    assert [value for value in values if is_class(value) is not expected] == []
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("diagnosed", ["2021-03-02", "2021-03-03"]),
+        ("untersuchung", ["02.03.2021", "03.03.2021"]),
+        ("year", ["1961", "1962"]),
+        ("sent_by", ["Miller Clinic Mr Jones 0", "Miller Clinic Mr Jones 1"]),
+        ("arzt", ["Huber", "Maier"]),
+    ],
+)
+def test_dates_and_names_stay_behind_although_patients_share_them(column: str, values: list[str]) -> None:
+    rows = [{"patient": f"P{n}", column: values[n % 2]} for n in range(12)]
+    assert choose([column], rows, []) == ([], [column])
+
+
+def test_a_value_of_one_patient_keeps_its_column_behind() -> None:
+    rows = [{"patient": f"P{n // 2}", "label": "ab"[n // 2 % 2]} for n in range(12)]
+    assert choose(["label"], rows, []) == (["label"], [])
+    rows[0]["label"] = rows[1]["label"] = "Huber"
+    assert choose(["label"], rows, []) == ([], ["label"])
+
+
+def test_many_values_or_many_for_so_few_patients_stay_behind() -> None:
+    def kept(values: int, patients: int) -> list[str]:
+        rows = [{"patient": f"P{n}", "label": f"{value}"} for n in range(patients) for value in range(values)]
+        return choose(["label"], rows, [])[0]
+
+    assert (kept(20, 60), kept(21, 60)) == (["label"], [])
+    assert (kept(2, 4), kept(3, 4)) == (["label"], [])
+
+
+def test_the_import_shows_the_columns_that_crossed_with_their_first_values(tmp_path: Path) -> None:
+    table = pictures(tmp_path / "a", count=24, patients=24)
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0] + ",grade", *(f"{line},{n % 9}" for n, line in enumerate(lines[1:]))]))
+    summary = import_folder(tmp_path / "a", table, tmp_path / "data")
+    shown = "label (a, b), grade (0, 1, 2, 3, 4, 5, 6, 7 and 1 more)"
+    assert f"crossed as they are: {shown}: check that no value names a person" in str(summary).splitlines()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "0").write_bytes(ct())
+    assert "crossed" not in str(import_folder(tmp_path / "b", None, tmp_path / "other"))
+
+
+def test_a_later_batch_cannot_bring_a_name_in_a_column_that_crossed(tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    import_folder(tmp_path / "a", pictures(tmp_path / "a"), out)
+    before = tree(out)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "x.png").write_bytes(png(random(99, 8, 8)))
+    (tmp_path / "more.csv").write_text("path,patient,label\nx.png,1,Hans Huber\n")
+    with pytest.raises(BorderError, match=r"labels\.csv: column 6 holds a value that is no class") as caught:
+        import_folder(tmp_path / "more", tmp_path / "more.csv", out)
+    assert "Huber" not in str(caught.value)
+    assert tree(out) == before
+    assert import_folder(tmp_path / "more", tmp_path / "more.csv", out, ["label"]).imported == 1
+
+
+def test_a_file_that_would_cross_with_other_pixels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pictures(tmp_path / "a")
+    monkeypatch.setattr("medimg.border.pixels.clean_picture", lambda data, image: (png(random(99, 16, 16)), ".png"))
+    with pytest.raises(BorderError, match="12 corrupt"):
+        import_folder(tmp_path / "a", table, tmp_path / "data")
+    assert tree(tmp_path / "data") == {}
+
+
+@pytest.mark.parametrize("text", ["{", "", "[]", "{}", '{"batch": 1}', '{"manifest_sha256": "0"}', "\udcff"])
+def test_a_damaged_statement_vouches_for_nothing(tmp_path: Path, text: str) -> None:
+    import_folder(tmp_path / "a", pictures(tmp_path / "a"), tmp_path / "data")
+    (tmp_path / "data" / "imports" / "0001.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(DataError, match="is not the one that its import statement names"):
+        read_imports(tmp_path / "data")
 
 
 def test_files_that_are_no_regular_files_are_not_waited_for(tmp_path: Path) -> None:
@@ -520,6 +632,40 @@ def test_the_audit_finds_what_should_not_be_there(tmp_path: Path) -> None:
     assert CANARY not in "".join(findings)
 
 
+def test_the_audit_finds_a_preamble(tmp_path: Path) -> None:
+    imported_ct(tmp_path)
+    (path,) = (tmp_path / "data").rglob("*.dcm")
+    name = path.relative_to(tmp_path / "data").as_posix()
+    assert audit(tmp_path / "data", [name]) == []
+    path.write_bytes(CANARY.encode().ljust(128, b"\0") + path.read_bytes()[128:])
+    assert audit(tmp_path / "data", [name]) == [f"{name}: a preamble that is not zero"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *(("label", value) for value in ("Hans Huber", "2021-03-02", "2021")),
+        *(("patient", CANARY), ("site", CANARY), ("sex", "f"), ("path", "images/x.png")),
+        *(("age", "91"), ("age", "090Y"), ("age", CANARY)),
+    ],
+)
+def test_the_audit_looks_at_every_cell_of_the_labels(tmp_path: Path, column: str, value: str) -> None:
+    name = f"P{'0' * 12}"
+    cells = {"path": f"images/{name}/{'0' * 16}.png", "patient": name, "sex": "F", "age": "90", "site": "S012345"}
+    cells |= {"label": "T1", "free": f"{CANARY} 1"}
+
+    def findings(forced: list[str]) -> list[str]:
+        (tmp_path / "labels.csv").write_text(f"{','.join(cells)}\n{','.join(cells.values())}\n")
+        return audit(tmp_path, ["labels.csv"], forced)
+
+    assert findings(["free"]) == []
+    assert len(findings([])) == 1
+    cells[column] = value
+    (finding,) = findings(["free"])
+    assert value not in finding.replace("labels.csv", "")
+    assert len(findings(["free", "label"])) == (column != "label")
+
+
 def test_the_audit_knows_a_rule_for_every_element_that_the_profile_writes() -> None:
     from pydicom.datadict import dictionary_VR
 
@@ -530,7 +676,7 @@ def test_the_audit_knows_a_rule_for_every_element_that_the_profile_writes() -> N
 
 def test_a_finding_of_the_audit_undoes_the_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = pictures(tmp_path / "a")
-    monkeypatch.setattr("medimg.border.folder.audit", lambda out, paths: ["images/x: text"])
+    monkeypatch.setattr("medimg.border.folder.audit", lambda out, paths, forced: ["images/x: text"])
     with pytest.raises(BorderError, match="undone"):
         import_folder(tmp_path / "a", table, tmp_path / "data")
     assert tree(tmp_path / "data") == {}
@@ -542,9 +688,16 @@ def test_the_statement_can_be_read_by_a_person(tmp_path: Path) -> None:
     statement = json.loads((tmp_path / "data" / "imports" / "0001.json").read_text())
     assert statement["profile"] == "medimg allow-list 1"
     assert statement["kept_columns"] == ["label"]
-    assert statement["dropped_columns"] == ["comment"]
+    assert statement["dropped_columns"] == 1
     assert statement["files"] == 13
     assert all(text.endswith(".") for text in statement["kept"] + statement["not_promised"])
+
+
+def test_a_column_left_behind_is_named_on_the_terminal_alone(tmp_path: Path) -> None:
+    table = pictures(tmp_path / "a")
+    table.write_text(table.read_text().replace("comment", f"said {CANARY}"))
+    assert f"left behind: said {CANARY} (" in str(import_folder(tmp_path / "a", table, tmp_path / "data"))
+    assert not [name for name, written in tree(tmp_path / "data").items() if CANARY.encode() in written]
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy is not installed")

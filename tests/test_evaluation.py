@@ -1,8 +1,13 @@
 """The stage as a whole: what it writes, what it refuses, what changes nothing."""
 
+import base64
+import hashlib
+import html
 import json
+import re
 import subprocess
 import sys
+import tracemalloc
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,9 +19,12 @@ from scipy.special import expit
 
 from medimg.errors import DataError
 from medimg.evaluation import evaluate, summary
-from medimg.params import Evaluate, Study, Threshold
+from medimg.evaluation.bootstrap import DRAWS
+from medimg.evaluation.figures import learning_curves
+from medimg.params import Evaluate, Params, Study, Threshold
 from medimg.records import (
     EVALUATION,
+    INDEX,
     INGEST,
     PARTS,
     PARTS_SCHEMA,
@@ -30,6 +38,16 @@ from medimg.records import (
 
 FILES = ["calibration.csv", "methods.json", "metrics.json", "operating.yaml", "report.html", "roc.csv"]
 WEIGHT = "ab" * 32
+MODEL = {
+    "name": "resnet18",
+    "channels": 1,
+    "size": 96,
+    "parameters": 11_170_753,
+    "weights": "from scratch",
+    "transferred": None,
+    "epoch": 1,
+    "weights_sha256": WEIGHT,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -67,10 +85,47 @@ def scored(rows: pd.DataFrame, logit: np.ndarray) -> pd.DataFrame:
     return rows.assign(logit=logit, probability=expit(logit))
 
 
-def run(rows: pd.DataFrame, settings: Evaluate | None = None, **changes: object) -> dict:
+def put(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))  # which is YAML as well
+
+
+def prepare(rows: pd.DataFrame) -> None:
+    """The files that earlier stages leave, of an uneventful run."""
+    part = {"patients": 1234, "images": 4321, "positive": 99}
+    put(
+        SPLIT,
+        {"parts": dict.fromkeys(["test", "train", "validation"], part), "excluded": {}}
+        | {"each_image_is_a_patient": 0},
+    )
+    put(
+        INGEST,
+        {"seen": 200, "indexed_files": 160, "not_an_image": 0, "quarantined": 0, "by_code": {}}
+        | {"patients": 80, "sites": {}, "unlabelled": 0, "unverified": 0},
+    )
+    INDEX.write_bytes(b"an index")
+    write_table(PARTS, rows[["sample", "patient", "part"]].assign(reason=None), PARTS_SCHEMA)
     write_table(PREDICTIONS, rows, PREDICTIONS_SCHEMA)
-    evaluate(study(**changes), settings or Evaluate())
+    put(WEIGHTS / "model.yaml", MODEL)
+    put(TRAINING / "workers.json", [{"rank": 0, "node": "node-a", "pid": 12345, "device": "cuda:0", "samples": 80}])
+    (TRAINING / "history.csv").write_text(
+        "epoch,train_loss,validation_loss,validation_score,learning_rate,seconds,samples\n"
+        "0,0.9,0.8,0.5,0.1,2,80\n1,0.7,0.6,0.8,0.1,2,80\n2,0.5,0.5,0.7,0.1,2,80\n"
+    )
+
+
+def change(path: Path, **values: object) -> None:
+    put(path, json.loads(path.read_text()) | values)
+
+
+def again(settings: Evaluate | None = None, **changes: object) -> dict:
+    evaluate(Params(study=study(**changes), evaluate=settings or Evaluate()))
     return json.loads((EVALUATION / "metrics.json").read_text())
+
+
+def run(rows: pd.DataFrame, settings: Evaluate | None = None, **changes: object) -> dict:
+    prepare(rows)
+    return again(settings, **changes)
 
 
 def written() -> dict[str, bytes]:
@@ -270,7 +325,19 @@ def test_an_empty_part_is_an_error(part: str) -> None:
 
 def test_no_predictions_are_an_error() -> None:
     with pytest.raises(DataError, match="dvc repro"):
-        evaluate(study(), Evaluate())
+        again()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [INDEX, INGEST, PARTS, SPLIT, TRAINING / "history.csv", TRAINING / "workers.json", WEIGHTS / "model.yaml"],
+    ids=lambda path: path.name,
+)
+def test_a_missing_file_is_a_sentence(path: Path) -> None:
+    prepare(predictions())
+    path.unlink()
+    with pytest.raises(DataError, match=f"There is no {path}. Run dvc repro"):
+        again()
 
 
 @pytest.mark.parametrize(
@@ -290,15 +357,15 @@ def test_predictions_that_cannot_be_are_refused(spoil: object, message: str) -> 
 
 
 def test_predictions_of_other_weights_or_another_split_are_refused() -> None:
-    WEIGHTS.mkdir(parents=True)
-    (WEIGHTS / "model.yaml").write_text("weights_sha256: other\n")
-    with pytest.raises(DataError, match="other weights"):
-        run(predictions())
-    (WEIGHTS / "model.yaml").unlink()
     rows = predictions()
+    prepare(rows)
+    change(WEIGHTS / "model.yaml", weights_sha256="other")
+    with pytest.raises(DataError, match="other weights"):
+        again()
+    prepare(rows)
     write_table(PARTS, rows[["sample", "patient", "part"]].iloc[1:].assign(reason=None), PARTS_SCHEMA)
     with pytest.raises(DataError, match="1 samples differ"):
-        run(rows)
+        again()
 
 
 class Page(HTMLParser):
@@ -321,7 +388,7 @@ class Page(HTMLParser):
 def test_the_report_fetches_nothing_and_describes_its_figures() -> None:
     run(predictions())
     page = Page(report())
-    assert page.tags.count("img") == 3
+    assert page.tags.count("img") == 4
     assert all(address.startswith("data:image/svg+xml;base64,") for address in page.fetched)
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert "@import" not in report() and "url(" not in report()
@@ -331,64 +398,104 @@ def test_the_report_fetches_nothing_and_describes_its_figures() -> None:
 
 def test_text_from_outside_is_escaped() -> None:
     evil = "<script>alert('x')</script>"
-    Path("params.yaml").write_text(evil)
-    INGEST.parent.mkdir()
-    INGEST.write_text(json.dumps({"seen": 1, "quarantined": 3, "by_code": {evil: 3}, "images": 2}))
-    TRAINING.mkdir()
-    (TRAINING / "workers.json").write_text(json.dumps([{"rank": 0, "node": evil, "device": evil}]))
-    SPLIT.write_text(json.dumps({"excluded": {evil: 2}, "parts": {evil: {}}}))
-    WEIGHTS.mkdir()
-    (WEIGHTS / "model.yaml").write_text(yaml.safe_dump({"name": evil}))
-    run(predictions(), question=evil, intended_use=evil, label=evil, positive=evil)
+    prepare(predictions())
+    change(INGEST, quarantined=3, by_code={evil: 3})
+    change(SPLIT, excluded={evil: 2})
+    change(WEIGHTS / "model.yaml", name=evil)
+    put(TRAINING / "workers.json", [{"rank": 0, "node": evil, "pid": 1, "device": evil, "samples": 1}])
+    again(question=evil, intended_use=evil, label=evil, positive=evil)
     assert "<script" not in report()
     assert report().count("&lt;script&gt;") >= 8
 
 
-def test_every_optional_file_adds_its_section() -> None:
+def test_the_report_tells_where_the_images_went_and_how_it_was_trained() -> None:
     run(predictions())
-    bare = report()
-    assert "<dd>80</dd>" in bare  # patients, from predictions alone
-    INGEST.write_text(
-        json.dumps(
-            {"seen": 200, "not_an_image": 7, "quarantined": 33, "by_code": {"burned-in": 33}, "unverified": True}
-            | {"images": 160, "patients": 80, "sites": {"a": 1, "b": 2}, "unlabelled": 5}
-        )
-    )
-    SPLIT.write_text(
-        json.dumps(
-            {"parts": {"train": {"patients": 1234, "images": 4321, "positive": 99}}, "excluded": {"no label": 5}}
-            | {"each_image_is_a_patient": True}
-        )
-    )
-    WEIGHTS.mkdir()
-    (WEIGHTS / "model.yaml").write_text(
-        yaml.safe_dump({"name": "resnet18", "weights": "none", "parameters": 11_170_753, "epoch": 2})
-    )
-    TRAINING.mkdir()
-    (TRAINING / "history.csv").write_text(
-        "epoch,train_loss,validation_loss,validation_score,learning_rate,seconds\n1,0.7,0.6,0.6,0.1,2\n2,0.5,0.5,0.8,0.1,2\n"
-    )
-    (TRAINING / "workers.json").write_text(
-        json.dumps([{"rank": 0, "node": "node-a", "pid": 12345, "device": "cuda:0", "samples": 80}])
-    )
-    Path("params.yaml").write_text("study: {seed: 3}\n")
-    Path("data.dvc").write_text("outs:\n- md5: d41d8.dir\n  nfiles: 160\n  path: data\n")
-    run(predictions())
+    plain = report()
+    for words in ("1,234", "11,170,753", "node-a", "12345", "Learning curves over 3 epochs", "<dd>from scratch</dd>"):
+        assert words in plain, words
+    assert "Starting weights" not in plain
+    change(INGEST, not_an_image=7, quarantined=40, by_code={"burned-in": 40}, sites={"a": 1, "b": 2}, unverified=12)
+    change(SPLIT, excluded={"no label": 5}, each_image_is_a_patient=9)
+    again()
     full = report()
     for words in (
-        *("did not come through the border", "Each image counts as a patient", "Quarantined: 33 of 193 images"),
-        *("burned-in", "1,234", "11,170,753", "node-a", "12345", "Learning curves over 2 epochs", "epoch 2"),
-        *("d41d8.dir", "study: {seed: 3}", "no label"),
+        *("12 files did not come through an import", "9 images have no patient id and count as a patient each"),
+        *("Quarantined: 40 of 200 images", "burned-in", "no label", "7 are no images", "<dt>sites</dt><dd>2</dd>"),
     ):
         assert words in full, words
-        assert words not in bare, words
+        assert words not in plain, words
+    change(INGEST, unverified=1)
+    change(SPLIT, each_image_is_a_patient=1)
+    again()
+    assert "1 file did not come" in report() and "1 image has no patient id and counts as a patient" in report()
+
+
+def test_patients_without_an_id_are_counted() -> None:
+    prepare(predictions())
+    change(INGEST, patients=0)  # whom a header or labels.csv names
+    again()
+    assert "<dt>patients</dt><dd>80</dd>" in report()
+
+
+def test_epochs_count_from_1_as_in_the_training_log() -> None:
+    run(predictions())
+    assert "<dt>Best epoch</dt><dd>2</dd>" in report()
+    assert "The weights kept are those of epoch 2, with a validation score of 0.800" in report()
+    history = pd.read_csv(TRAINING / "history.csv")
+    assert ticks_of_epochs(history, 1) == ["1", "2", "3"]
+    assert ticks_of_epochs(history.iloc[:1], 0) == ["1"]
+
+
+def ticks_of_epochs(history: pd.DataFrame, kept: int) -> list[str]:
+    """The numbers along the first axis of the learning curves."""
+    svg = base64.b64decode(learning_curves(history, kept).uri.partition(",")[2]).decode()
+    words = re.findall(r">([^<>]+)</text>", svg)
+    return words[: words.index("0.0")]
+
+
+def test_transfer_says_how_much_of_the_network_it_brought() -> None:
+    prepare(predictions())
+    transferred = {"source_sha256": "cd" * 32, "loaded": ["a", "b", "c"], "adapted": ["d"], "skipped": ["e", "f"]}
+    change(WEIGHTS / "model.yaml", weights="transfer", transferred=transferred)
+    again()
+    for words in ("6 tensors in all: 3 loaded", "1 adapted from colour to grey", "2 skipped", "cd" * 32):
+        assert words in report(), words
+    assert "<dd>from scratch</dd>" not in report()
+
+
+def test_the_report_shows_the_parameters_that_were_checked_and_reads_no_undeclared_file() -> None:
+    run(predictions())
+    before = written()
+    Path("params.yaml").write_text("study: {seed: 99}  # a comment\n")
+    Path("data.dvc").write_text("outs:\n- md5: d41d8.dir\n  nfiles: 160\n  path: data\n")
+    again()
+    assert written() == before
+    shown = yaml.safe_load(html.unescape(report().partition('<pre tabindex="0">')[2].partition("</pre>")[0]))
+    assert shown == Params(study=study()).model_dump(mode="json", exclude={"preview"})
+
+
+def test_the_report_names_the_index_that_it_rests_on() -> None:
+    run(predictions())
+    assert f"<dt>Index sha256</dt><dd><code>{hashlib.sha256(b'an index').hexdigest()}</code>" in report()
+
+
+def test_the_report_promises_the_numbers_and_not_the_bytes() -> None:
+    run(predictions())
+    assert "makes the same numbers again where packages and hardware are the same" in report()
+    assert "byte for byte" not in report()
+
+
+def test_any_sentence_may_be_the_intended_use() -> None:
+    run(predictions(), intended_use="None. A demonstration.")
+    assert "treatment of a patient. The numbers hold" in report()
+    assert "Intended use: None. A demonstration. The report" in report()
 
 
 def test_damaged_files_are_a_sentence() -> None:
-    INGEST.parent.mkdir()
+    prepare(predictions())
     INGEST.write_text("{")
     with pytest.raises(DataError, match=r"ingest.json is damaged"):
-        run(predictions())
+        again()
 
 
 def test_a_target_out_of_reach_is_said() -> None:
@@ -407,10 +514,12 @@ def test_nothing_needs_torch() -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_predictions_take_seconds() -> None:
-    import time
-
-    rows = predictions(patients=100_000, images=2)
-    start = time.monotonic()
-    run(rows)
-    assert time.monotonic() - start < 60
+def test_the_resamples_of_a_hundred_thousand_units_are_never_held_at_once() -> None:
+    prepare(predictions(patients=100_000, images=2))
+    tracemalloc.start()
+    try:
+        again()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < DRAWS * 100_000  # bytes: less than one for each unit in each resample

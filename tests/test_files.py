@@ -41,9 +41,22 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     assert os.listdir(tmp_path) == ["store"]
 
 
+def test_what_a_killed_process_left_is_cleared_by_the_next_to_write_the_same_path(tmp_path):
+    (tmp_path / ".partial-store").mkdir()
+    (tmp_path / ".partial-store" / "half").write_text("half")
+    (tmp_path / ".partial-a.txt").write_text("half")
+    (tmp_path / ".partial-other").write_text("another process is writing this")
+    with publish_folder(tmp_path / "store") as partial:
+        (partial / "whole").write_text("whole")
+    with publish(tmp_path / "a.txt") as partial:
+        partial.write_text("whole")
+    assert os.listdir(tmp_path / "store") == ["whole"]
+    assert sorted(os.listdir(tmp_path)) == [".partial-other", "a.txt", "store"]
+
+
 def test_pruning_removes_leftovers_and_nothing_else(tmp_path):
-    (tmp_path / ".partial-1-store").mkdir()
-    (tmp_path / ".partial-1-a.txt").write_text("half")
+    (tmp_path / ".partial-store").mkdir()
+    (tmp_path / ".partial-a.txt").write_text("half")
     (tmp_path / "a.txt").write_text("whole")
     prune_partial(tmp_path)
     assert os.listdir(tmp_path) == ["a.txt"]

@@ -407,3 +407,15 @@ def test_pixel_hash_sees_dtype_shape_and_order() -> None:
     same = np.asfortranarray(pixels.astype(">u2"))
     assert pixel_sha256(pixels) == pixel_sha256(same)
     assert len({pixel_sha256(value) for value in (pixels, pixels.astype("i2"), pixels.reshape(1, 3, 2))}) == 3
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_that_are_not_numbers_are_refused(tmp_path, value):
+    import nibabel
+
+    pixels = np.ones((8, 8, 1), np.float32)
+    pixels[3, 4] = value
+    nibabel.save(nibabel.Nifti1Image(pixels, np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(ImageError, match="not numbers") as caught:
+        read(tmp_path / "a.nii")
+    assert caught.value.code is Refusal.CORRUPT

@@ -3,10 +3,11 @@ import pytest
 import torch
 from monai.transforms import Compose, Resize, ScaleIntensityRange, ScaleIntensityRangePercentiles, SpatialPad
 
+from medimg.errors import DataError
 from medimg.ingest import ingest
 from medimg.params import Ingest, Preprocess
 from medimg.preprocess import apply, key_of, preprocess
-from medimg.records import STORE
+from medimg.records import INDEX, INDEX_SCHEMA, STORE, read_table
 from medimg.store import Store
 
 RANDOM = np.random.default_rng(0)
@@ -89,3 +90,26 @@ def test_a_second_run_computes_nothing_and_a_rebuild_is_byte_equal(indexed, caps
     assert len(store.samples) == 451  # one is a copy of another
     preprocess(Preprocess(size=24))
     assert "450 computed, 0 kept" in capsys.readouterr().out
+
+
+def test_a_store_that_is_not_whole_is_computed_again(indexed):
+    preprocess(Preprocess(size=32))
+    whole = (STORE / "images.npy").read_bytes()
+    (STORE / "images.npy").unlink()
+    preprocess(Preprocess(size=32))
+    assert (STORE / "images.npy").read_bytes() == whole
+
+
+def test_an_image_that_cannot_be_preprocessed_is_named_and_no_store_is_left(indexed):
+    index = read_table(INDEX, INDEX_SCHEMA)
+    broken = index["path"][7]
+    (indexed / "data" / broken).write_bytes(b"")
+    with pytest.raises(DataError, match=rf"1 of 451 images could be read but not preprocessed.*\n  {broken} \(unread"):
+        preprocess(Preprocess(size=32))
+    assert not STORE.exists()
+
+
+@pytest.mark.parametrize("shape", [(3000, 10), (10, 3000), (1, 1)])
+def test_any_aspect_fits(shape):
+    result = apply(RANDOM.integers(0, 255, (1, *shape)).astype(np.uint8), Preprocess(size=96))
+    assert result.shape == (1, 96, 96)

@@ -96,8 +96,9 @@ def test_an_image_without_a_patient_is_refused_unless_each_is_said_to_be_its_own
         split(TASK, 0, Split())
     assert not LEDGER.exists()
     split(TASK, 0, Split(each_image_is_a_patient=True))
-    assert parts()["patient"].nunique() == 60
-    assert json.loads(SPLIT.read_text())["each_image_is_a_patient"] is True
+    assert parts()["patient"].tolist().count("image-P0000-0") == 1
+    assert set(parts()["patient"]) == {"image-P0000-0", *names(60)[1:]}  # whoever has an id keeps it
+    assert json.loads(SPLIT.read_text())["each_image_is_a_patient"] == 1
 
 
 def test_new_patients_who_share_pixels_go_to_one_part(index):
@@ -108,6 +109,19 @@ def test_new_patients_who_share_pixels_go_to_one_part(index):
     split(TASK, 0, Split())
     chain = parts().loc[table["sample"][10:60:2]]
     assert chain["part"].nunique() == 1
+
+
+def test_a_new_patient_who_shares_pixels_with_a_known_one_goes_to_the_same_part(index):
+    table = index(names(60), images=1)
+    split(TASK, 0, Split())
+    known = pd.read_csv(LEDGER).set_index("patient")["part"]
+    both = index(names(60) + names(60, "Q"), images=1)
+    pixels = both["sample"].where(both["patient"].str.startswith("P"), "P" + both["sample"].str[1:])
+    index(names(60) + names(60, "Q"), images=1, pixel_sha256=pixels)
+    split(TASK, 0, Split())
+    after = pd.read_csv(LEDGER).set_index("patient")["part"]
+    assert len(after) == 2 * len(table)
+    assert [after["Q" + name[1:]] for name in known.index] == known.tolist()
 
 
 def test_a_copy_within_a_patient_is_left_out_once(index):

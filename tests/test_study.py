@@ -3,7 +3,7 @@ import sys
 
 import pytest
 import yaml
-from studies import ROOT
+from studies import ROOT, run_stage
 
 from medimg import __version__
 from medimg.errors import ParamsError
@@ -58,6 +58,30 @@ def test_the_lock_names_medimgs_code_and_the_packages_it_stands_on(made):
     before = (made / "requirements.lock").read_bytes()
     write_lock(made)
     assert (made / "requirements.lock").read_bytes() == before
+
+
+def test_a_study_refuses_to_run_with_another_medimg_than_its_lock_names(made):
+    lock = made / "requirements.lock"
+    before = lock.read_text()
+    lock.write_text(before.replace("code ", "code 0", 1))
+    done = run_stage("ingest", made)
+    lock.write_text(before)
+    assert done.returncode == 2
+    assert "This medimg is not the one that requirements.lock names" in done.stderr
+    assert "medimg lock" in done.stderr
+    assert "data/ does not exist" in run_stage("ingest", made).stderr  # with its own it goes on to the next trouble
+
+
+def test_the_repositorys_own_lock_is_not_overwritten():
+    with pytest.raises(ParamsError, match="medimg's own repository"):
+        write_lock(ROOT)
+
+
+def test_without_git_nothing_is_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ParamsError, match="Git is not installed"):
+        make(tmp_path / "study")
+    assert not (tmp_path / "study").exists()
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path):

@@ -18,13 +18,16 @@ NOT_PROMISED = (
     "Text burned into the pixels is not looked for; images whose header admits to it are refused.",
     "A face can be rebuilt from scans of a head; nothing is defaced.",
     "Dates and times are removed, so the order of examinations is lost.",
+    "A label column crosses if its values look like classes; a name that several patients share (a physician's, say) "
+    "can look like one. Look at what the import says has crossed.",
     "A label that names a rare disease can point to a person. Whoever holds the site key can undo the pseudonyms.",
 )
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What an import did, in counts."""
+    """What an import did, in counts, and for the terminal alone: which label columns crossed, and which did not."""
 
     batch: int | None
     """the ordinal of the new batch; None when the import brought nothing new"""
@@ -38,6 +41,8 @@ class Summary:
     """rows of the table that match no file read"""
     images_unlabelled: int
     """images that match no row"""
+    kept_columns: dict[str, list[str]]
+    """label columns in data/labels.csv, in its order → their values, sorted"""
     dropped_columns: list[str]
     """label columns left behind; ``--keep COLUMN`` brings one through"""
     patients: int
@@ -56,6 +61,9 @@ class Summary:
             lines.append(
                 f"{self.labels_unmatched} rows of the labels match no image, {self.images_unlabelled} images no row"
             )
+        if self.kept_columns:
+            kept = ", ".join(f"{name} ({_some(values)})" for name, values in self.kept_columns.items())
+            lines.append(f"crossed as they are: {kept}: check that no value names a person")
         if self.dropped_columns:
             lines.append(
                 f"left behind: {', '.join(self.dropped_columns)} (they do not look like classes and may name someone; "
@@ -63,8 +71,11 @@ class Summary:
             )
         return "\n".join(lines)
 
-    def statement(self, fingerprint: str, kept: list[str], forced: list[str]) -> dict[str, Any]:
-        """The import statement, under the key of ``fingerprint``, with label columns ``kept`` and ``forced``."""
+    def statement(self, fingerprint: str, forced: list[str]) -> dict[str, Any]:
+        """The import statement, under the key of ``fingerprint``, with label columns ``forced`` through.
+
+        It only counts the columns dropped: a cell of a header can hold a name.
+        """
         return {
             "tool": "medimg import",
             "tool_version": __version__,
@@ -79,9 +90,14 @@ class Summary:
                 "images_unlabelled": self.images_unlabelled,
             },
             "refused": self.refused,
-            "kept_columns": kept,
-            "dropped_columns": self.dropped_columns,
+            "kept_columns": list(self.kept_columns),
+            "dropped_columns": len(self.dropped_columns),
             "forced_columns": forced,
             "kept": list(KEPT),
             "not_promised": list(NOT_PROMISED),
         }
+
+
+def _some(values: list[str]) -> str:
+    more = len(values) - _SHOWN
+    return ", ".join(values[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

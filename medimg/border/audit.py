@@ -1,15 +1,18 @@
 """A second look at what crossed: every file written is read again and held against what may be in it.
 
-It shares the list of allowed elements with the profile, but not the code that fills them.
+It shares the list of allowed elements with the profile, and with the table what a class may look like, but not the code
+that fills them.
 """
 
 import csv
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from medimg.border import profile, terms
 from medimg.border.pixels import PNG_KEPT, clean_jpeg_2000, is_clean_jpeg
+from medimg.border.table import FIXED, is_class
 from medimg.images import codecs, nifti, quiet, raster
 
 _PATH = re.compile(r"images/P[0-9a-f]{12}/[0-9a-f]{16}\.(dcm|png|jpg|nii)")
@@ -41,13 +44,16 @@ _KINDS = {
 _NUMBERS = ("US", "SS", "OB", "OW", "SQ")
 
 
-def audit(out: Path, paths: list[str]) -> list[str]:
-    """Read files below ``out`` again and return what should not be there, in words that hold no value from them."""
+def audit(out: Path, paths: list[str], forced: Collection[str] = ()) -> list[str]:
+    """Read files below ``out`` again and return what should not be there, in words that hold no value from them.
+
+    Label columns ``forced`` may hold anything.
+    """
     findings = []
     for path in paths:
         try:
             with quiet():
-                found = _look(out, path)
+                found = _look(out, path, forced)
         except Exception:
             found = "does not read as what it should be"
         if found:
@@ -55,9 +61,9 @@ def audit(out: Path, paths: list[str]) -> list[str]:
     return findings
 
 
-def _look(out: Path, path: str) -> str:
+def _look(out: Path, path: str, forced: Collection[str]) -> str:
     if path == "labels.csv":
-        return _labels(out / path)
+        return _labels(out / path, forced)
     if not _PATH.fullmatch(path):
         return "the name is not made of pseudonyms"
     data = (out / path).read_bytes()
@@ -73,9 +79,12 @@ def _look(out: Path, path: str) -> str:
     return _nifti(data)
 
 
-def _labels(path: Path) -> str:
+def _labels(path: Path, forced: Collection[str]) -> str:
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
+            for number, (column, value) in enumerate(row.items(), 1):
+                if column not in FIXED and column not in forced and value and not is_class(value):
+                    return f"column {number} holds a value that is no class; correct it, or let it cross with --keep"
             named = _PATH.fullmatch(row["path"]) and _PATIENT.fullmatch(row["patient"])
             known = row["sex"] in ("", "F", "M", "O") and (not row["site"] or _SITE.fullmatch(row["site"]))
             if not (named and known and re.fullmatch(r"|[01](\.\d{1,2})?|\d|[1-8]\d|90", row["age"])):

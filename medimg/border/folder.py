@@ -176,24 +176,24 @@ class _Batch:
         forced = sorted({*keep, *(name for old in self.imported.statements for name in old.get("forced_columns", []))})
         text, kept, dropped = self._labels(labels, forced)
         if not self.new and before == text.encode():
-            return self._summary(None, dropped)
+            return self._summary(None, kept, dropped)
         with publish(labels) as partial:
             partial.write_text(text, encoding="utf-8", newline="")
         written = [*self.new, "labels.csv"]
-        findings = audit(self.out, written)
+        findings = audit(self.out, written, forced)
         if findings:
             self._undo(labels, before)
             raise BorderError(
                 f"The audit found {len(findings)} files that must not cross; this import was undone. "
                 f"The first: {'; '.join(findings[:3])}"
             )
-        summary = self._summary(next_batch(self.out), dropped)
+        summary = self._summary(next_batch(self.out), kept, dropped)
         assert summary.batch is not None
-        write_batch(self.out, summary.batch, summary.statement(self.key.fingerprint, kept, forced), written)
+        write_batch(self.out, summary.batch, summary.statement(self.key.fingerprint, forced), written)
         return summary
 
-    def _labels(self, labels: Path, forced: list[str]) -> tuple[str, list[str], list[str]]:
-        """The text of labels.csv with earlier rows kept, and the columns kept and dropped."""
+    def _labels(self, labels: Path, forced: list[str]) -> tuple[str, dict[str, list[str]], list[str]]:
+        """The text of labels.csv with earlier rows kept, the columns kept with their values, and those dropped."""
         columns, rows = table.read_written(labels)
         vouched = labels.is_file() and self.imported.sha256.get("labels.csv") == sha256_file(labels)
         for target, cells in self.rows.items():
@@ -201,7 +201,8 @@ class _Batch:
                 rows[target] = cells
         candidates = dict.fromkeys([*columns, *(self.hospital.columns if self.hospital else [])])
         kept, dropped = table.choose(candidates, list(rows.values()), [*forced, *(columns if vouched else [])])
-        return table.render(kept, rows), kept, dropped
+        values = {name: sorted({row.get(name, "") for row in rows.values()} - {""}) for name in kept}
+        return table.render(kept, rows), values, dropped
 
     def _withdraw(self, target: str) -> None:
         self.rows.pop(target, None)
@@ -219,7 +220,7 @@ class _Batch:
         if before is not None:
             labels.write_bytes(before)
 
-    def _summary(self, batch: int | None, dropped: list[str]) -> Summary:
+    def _summary(self, batch: int | None, kept: dict[str, list[str]], dropped: list[str]) -> Summary:
         return Summary(
             batch,
             imported=len(self.new),
@@ -228,6 +229,7 @@ class _Batch:
             refused=dict(sorted(self.refused.items())),
             labels_unmatched=len(self.hospital.rows) - len(self.hospital.matched) if self.hospital else 0,
             images_unlabelled=self.unlabelled,
+            kept_columns=kept,
             dropped_columns=dropped,
             patients=len({row["patient"] for row in self.rows.values()}),
         )

@@ -51,13 +51,17 @@ def read_imports(data: Path) -> Imported:
     """Read every statement under ``data/imports`` and the manifest that it seals.
 
     Raises:
-        DataError: a manifest is missing or is not the one that its statement names.
+        DataError: a statement is damaged, or its manifest is missing or is not the one that it names.
     """
     imported = Imported({}, {}, [])
     for path in sorted((data / "imports").glob("*.json")):
-        statement = json.loads(path.read_text(encoding="utf-8"))
         manifest = path.with_suffix(".csv")
-        if not manifest.is_file() or sha256_file(manifest) != statement["manifest_sha256"]:
+        try:
+            statement = json.loads(path.read_text(encoding="utf-8"))
+            batch, sealed = int(statement["batch"]), statement["manifest_sha256"]
+        except (ValueError, KeyError, TypeError):
+            sealed = None  # a damaged statement names no manifest
+        if not manifest.is_file() or sha256_file(manifest) != sealed:
             raise DataError(
                 f"The manifest {manifest} is not the one that its import statement names. "
                 "Restore data/ (dvc checkout), or import again."
@@ -65,6 +69,6 @@ def read_imports(data: Path) -> Imported:
         with manifest.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 imported.sha256[row["path"]] = row["sha256"]
-                imported.batch[row["path"]] = statement["batch"]
+                imported.batch[row["path"]] = batch
         imported.statements.append(statement)
     return imported

@@ -15,18 +15,31 @@ from medimg.errors import LabelsError
 FIXED = ("path", "patient", "sex", "age", "site")
 _ALIASES = {"patient_id": "patient", "patientid": "patient"}
 _CLASSES, _LENGTH = 20, 32
+_NUMBER = re.compile(r"[+-]?[0-9]{1,3}([.,][0-9]{1,3})?")  # no year, no date
+_WORD = re.compile(r"a+([_+-]a+)*([_+-]?[0-9]{1,2})?")  # where a stands for a letter
 _SEXES = {"f": "F", "female": "F", "w": "F", "m": "M", "male": "M", "o": "O", "other": "O"}
 
-# Words of a column's name that speak of a person or of a day, whole or (from five letters on) inside another word
+# Words of a column's name that speak of a person or of a day, in English, German, French and Spanish, without accents;
+# whole, or (those that hardly stand there by chance) inside another word
 _IDENTIFYING = frozenset(
     [
         *("accession", "address", "author", "birth", "city", "comment", "date", "day", "dob", "doctor", "email", "id"),
         *("ids", "initials", "insurance", "mail", "mrn", "name", "nhs", "note", "notes", "operator", "phone"),
         *("physician", "postcode", "radiologist", "reader", "reporter", "ssn", "street", "technician", "tel"),
         *("telephone", "time", "uid", "zip", "studyid", "caseid", "imageid", "subjectid", "fileid", "file"),
+        *("clinician", "consultant", "nurse", "referrer", "referring", "remark", "remarks", "surgeon"),
+        *("befunder", "fallnummer", "geb", "geboren", "initialen", "kuerzel", "kurzel", "notiz", "notizen", "ort"),
+        *("patientennummer", "plz", "radiologe", "uhrzeit", "untersucher", "wohnort", "zeit", "zuweiser"),
+        *("docteur", "heure", "jour", "nom", "noms", "observations", "prenom", "prenoms", "rue", "ville"),
+        *("calle", "ciudad", "correo", "dni", "doctora", "hora", "medica", "medico", "nota", "notas", "observaciones"),
     ]
 )
-_INSIDE = ("accession", "address", "birth", "comment", "mail", "name", "phone", "physician", "insurance")
+_INSIDE = (
+    *("accession", "address", "birth", "comment", "mail", "name", "phone", "physician", "insurance"),
+    *("adress", "aerzt", "anmerkung", "anschrift", "arzt", "bemerkung", "datum", "geburt", "kommentar", "strasse"),
+    *("telefon", "versicher", "medecin", "naissance", "remarque"),
+    *("apellido", "comentario", "direccion", "fecha", "nacimiento", "nombre"),
+)
 
 
 @dataclass(frozen=True)
@@ -78,13 +91,14 @@ def read_table(labels: Path, source: Path, files: Collection[str], keep: Collect
     if key not in found:
         raise LabelsError(
             f"{labels} needs a column path (the file below {source}) or patient, to tell which image a row is about. "
-            f"Its columns are: {', '.join(names)}."
+            f"Its first row must hold the names of the columns; none of its {len(names)} cells is one of these two."
         )
     columns = [name for name in names if known[name] not in FIXED]
     missing = [name for name in keep if name not in columns]
     if missing:
         raise LabelsError(
-            f"--keep {', '.join(missing)}: {labels} has no such label column. It has: {', '.join(columns) or 'none'}."
+            f"--keep {', '.join(missing)}: none of the {len(columns)} label columns of {labels} has that name. "
+            "It must match exactly."
         )
     rows: dict[str, Row] = {}
     contradicted = set()
@@ -124,7 +138,10 @@ def _records(labels: Path) -> tuple[list[str], list[list[str]]]:
     names = records[0]
     recognised = [_recognise(name) for name in names]
     if len(set(recognised)) < len(recognised) or not all(names):
-        raise LabelsError(f"{labels} has a column without a name, or two of the same. Its columns: {', '.join(names)}.")
+        raise LabelsError(
+            f"{labels} has a column without a name, or two of the same. "
+            f"Its first row must hold the names of its {len(names)} columns."
+        )
     uneven = sum(len(row) != len(names) for row in records[1:])
     if uneven:
         raise LabelsError(f"{labels}: {uneven} rows have more or fewer cells than the {len(names)} columns.")
@@ -162,12 +179,22 @@ def _locate(path: str, there: set[str], below: str | None) -> str:
 
 def is_identifying(column: str) -> bool:
     """Whether a column's name sounds as if it held a person's data."""
-    parts = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower())
+    plain = "".join(sign for sign in unicodedata.normalize("NFKD", column) if not unicodedata.combining(sign))
+    parts = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", plain).casefold())
     return any(part in _IDENTIFYING or any(word in part for word in _INSIDE) for part in parts)
 
 
+def is_class(value: str) -> bool:
+    """Whether a value may name a class: a small number, or one word of any script with at most two digits at its end.
+
+    The word's parts may be joined by ``_``, ``+`` or ``-``. Years, dates and two words are none.
+    """
+    shape = "".join("a" if unicodedata.category(sign)[0] in "LM" else sign for sign in value)
+    return len(value) <= _LENGTH and bool(_NUMBER.fullmatch(value) or _WORD.fullmatch(shape))
+
+
 def choose(columns: Iterable[str], rows: list[dict[str, str]], forced: Collection[str]) -> tuple[list[str], list[str]]:
-    """Which label columns cross: those that look like classes, shared by several patients, and those forced.
+    """Which label columns cross: those that look like classes, each shared by several patients, and those forced.
 
     Args:
         columns: the candidates.
@@ -181,11 +208,14 @@ def choose(columns: Iterable[str], rows: list[dict[str, str]], forced: Collectio
     kept: list[str] = []
     dropped: list[str] = []
     for column in columns:
-        values = {row.get(column, "") for row in rows} - {""}
+        holders: dict[str, set[str]] = {}
+        for row in rows:
+            holders.setdefault(row.get(column, ""), set()).add(row["patient"])
+        holders.pop("", None)
         classes = (
-            len(values) <= _CLASSES
-            and 2 * len(values) <= patients
-            and all(len(value) <= _LENGTH for value in values)
+            len(holders) <= _CLASSES
+            and 2 * len(holders) <= patients
+            and all(is_class(value) and len(who) >= 2 for value, who in holders.items())
             and not is_identifying(column)
         )
         (kept if classes or column in forced else dropped).append(column)

@@ -1,7 +1,7 @@
 """From predictions to an answer: files only, no torch.
 
 ``evaluate`` is what the stage runs; ``summary`` says its result in one line. What it writes under
-``artifacts/evaluation`` is a pure function of the files it reads: equal inputs, equal bytes.
+``artifacts/evaluation`` is a pure function of the files and parameters it reads: equal inputs, equal bytes.
 """
 
 from typing import TYPE_CHECKING
@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 from medimg.evaluation.summary import summary
 
 if TYPE_CHECKING:
-    from medimg.params import Evaluate, Study
+    from medimg.params import Params
 
 __all__ = ["evaluate", "summary"]
 
 
-def evaluate(study: "Study", settings: "Evaluate") -> None:
+def evaluate(params: "Params") -> None:
     """Choose the threshold on validation, score test, write metrics, curves and report to ``artifacts/evaluation``.
 
     Raises:
-        DataError: predictions are missing, do not fit the split or the weights, or leave validation or test empty.
+        DataError: a file is missing, or predictions do not fit the split or the weights, or leave validation or test
+            empty.
     """
     from medimg.evaluation.operating import choose
     from medimg.evaluation.result import Result, write
@@ -26,6 +27,7 @@ def evaluate(study: "Study", settings: "Evaluate") -> None:
     from medimg.evaluation.sources import read
     from medimg.evaluation.units import units_of
 
+    study, settings = params.study, params.evaluate
     sources = read()
     validation, test = (
         units_of(sources.predictions[sources.predictions["part"] == part], study, settings.aggregate, part)
@@ -34,8 +36,7 @@ def evaluate(study: "Study", settings: "Evaluate") -> None:
     point = choose(validation, settings.threshold)
     write(
         Result(
-            study=study,
-            settings=settings,
+            params=params,
             sources=sources,
             validation=validation,
             test=test,

@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-import pandas as pd
-
 from medimg.evaluation.result import Result
 from medimg.evaluation.words import UNITS
 
@@ -24,20 +22,23 @@ def cautions(result: Result) -> list[Caution]:
 
 def _about_data(result: Result) -> list[Caution]:
     found = []
-    if result.sources.ingest.get("unverified"):
+    unverified, nameless = result.sources.ingest["unverified"], result.sources.split["each_image_is_a_patient"]
+    if unverified:
         found.append(
             Caution(
-                "The data did not come through the border.",
-                "ingest.allow_unverified is set: no import statement vouches that these files are de-identified, or "
-                "that they are the files that were imported.",
+                f"{unverified} file{'' if unverified == 1 else 's'} did not come through an import.",
+                "ingest.allow_unverified is set. Nothing vouches that such a file is de-identified, or that it is what "
+                "was imported.",
             )
         )
-    if result.sources.split.get("each_image_is_a_patient"):
+    if nameless:
         found.append(
             Caution(
-                "Each image counts as a patient of its own.",
-                "There is no patient id. Images of one person may stand in train and in test, which makes results too "
-                "good, and the intervals may be too narrow.",
+                "1 image has no patient id and counts as a patient of its own."
+                if nameless == 1
+                else f"{nameless} images have no patient id and count as a patient each.",
+                "Images of one person may stand in train and in test, which makes results too good, and the intervals "
+                "may be too narrow.",
             )
         )
     return found
@@ -69,7 +70,7 @@ def _about_patients(result: Result) -> list[Caution]:
         if nameless:
             found.append(
                 Caution(
-                    f"{nameless} images of test name no study.",
+                    f"Images of test that name no study: {nameless}.",
                     "All such images of a patient count as one study.",
                 )
             )
@@ -85,7 +86,7 @@ def _about_threshold(result: Result) -> list[Caution]:
     if 0 < few < 10:
         found.append(
             Caution(
-                f"The threshold rests on {few} validation patients of one class.",
+                f"The threshold rests on {few} validation patient{'' if few == 1 else 's'} of one class.",
                 "Another draw of patients would have moved it.",
             )
         )
@@ -93,8 +94,8 @@ def _about_threshold(result: Result) -> list[Caution]:
 
 
 def _about_loss(result: Result) -> list[Caution]:
-    ingest, found = result.sources.ingest, []
-    refused, images = _count(ingest.get("quarantined")), _count(ingest.get("images"))
+    refused, images = result.sources.ingest["quarantined"], result.sources.ingest["indexed_files"]
+    excluded, found = result.sources.split["excluded"], []
     if refused:
         share = f"{100 * refused / (refused + images):.1f}\u00a0%"
         found.append(
@@ -103,26 +104,9 @@ def _about_loss(result: Result) -> list[Caution]:
                 "They are in no part. If the finding is more or less common among them, the result is skewed.",
             )
         )
-    reasons, unlabelled = excluded(result), _count(ingest.get("unlabelled"))
-    if unlabelled and not reasons:  # else they are among the excluded
-        found.append(Caution(f"Without a label: {unlabelled} of the images read.", "They are in no part."))
-    if reasons:
-        total = sum(reasons.values())
-        listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.items())
-        found.append(Caution(f"In no part: {total} of the images read.", f"The split left them out: {listed}."))
+    if excluded:
+        listed = ", ".join(f"{reason} ({count})" for reason, count in excluded.items())
+        found.append(
+            Caution(f"In no part: {sum(excluded.values())} of the images read.", f"The split left them out: {listed}.")
+        )
     return found
-
-
-def excluded(result: Result) -> dict[str, int]:
-    """Reason → samples that are in no part, from split.json, else from parts.parquet."""
-    stated, parts = result.sources.split.get("excluded"), result.sources.parts
-    if isinstance(stated, dict):
-        return {str(reason): _count(count) for reason, count in sorted(stated.items()) if _count(count)}
-    if parts is None:
-        return {}
-    reasons: pd.Series = parts.loc[parts["part"] == "excluded", "reason"].fillna("no reason given")
-    return {str(reason): int(count) for reason, count in reasons.value_counts().sort_index().items()}
-
-
-def _count(value: object) -> int:
-    return int(value) if isinstance(value, (int, float)) else 0

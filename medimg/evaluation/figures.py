@@ -193,44 +193,39 @@ def score_distribution(units: Units, threshold: float) -> Drawing:
         )
 
 
-def learning_curves(history: pd.DataFrame, kept: int | None) -> Drawing | None:
-    """Losses and validation score by epoch, ``kept`` marked; None where the history holds no losses."""
-    losses = [name for name in ("train_loss", "validation_loss") if name in history]
-    if "epoch" not in history or not losses or history.empty:
-        return None
-    score = "validation_score" in history and bool(history["validation_score"].notna().any())
-    alt = f"Learning curves over {len(history)} epochs."
-    with _sheet(3.9, 3.9 if score else 2.4) as figure:
-        axes = figure.add_axes((0.175, 0.565, 0.775, 0.40) if score else (0.175, 0.19, 0.775, 0.76))
-        for name in losses:
-            label, colour, dashes = ("training", QUIET, "--") if name == "train_loss" else ("validation", BLUE, "-")
-            axes.plot(history["epoch"], history[name], dashes, color=colour, label=label, marker=_dot(history))
+def learning_curves(history: pd.DataFrame, kept: int) -> Drawing:
+    """Losses and validation score by epoch, ``kept`` marked; the files count epochs from 0, the figure from 1."""
+    epochs, scores = history["epoch"].to_numpy() + 1, history["validation_score"].to_numpy(float)
+    best = int(np.flatnonzero(epochs == kept + 1)[0])
+    span = "1 epoch" if len(history) == 1 else f"{len(history)} epochs"
+    with _sheet(3.9, 3.9) as figure:
+        axes = figure.add_axes((0.175, 0.565, 0.775, 0.40))
+        for name, label, colour, dashes in (
+            ("train_loss", "training", QUIET, "--"),
+            ("validation_loss", "validation", BLUE, "-"),
+        ):
+            axes.plot(epochs, history[name], dashes, color=colour, label=label, marker=_dot(history))
         _by_epoch(axes, "Loss")
         axes.set_ylim(bottom=0)
         axes.legend(loc="upper right", borderaxespad=0.3)
-        if score:
-            axes = figure.add_axes((0.175, 0.125, 0.775, 0.35))
-            alt += _score_by_epoch(axes, history, kept)
+        axes = figure.add_axes((0.175, 0.125, 0.775, 0.35))
+        axes.plot(epochs, scores, color=BLUE)
+        axes.plot(epochs[best], scores[best], "o", color=VERMILION, markersize=7, markeredgecolor="white")
+        _by_epoch(axes, "Validation score")
         axes.set_xlabel("Epoch")
-        caption = "Loss and validation score in training. The dot is the epoch whose weights were kept."
-        return _drawing(figure, alt, caption if score else "Loss in training.")
-
-
-def _score_by_epoch(axes: Axes, history: pd.DataFrame, kept: int | None) -> str:
-    epochs, scores = history["epoch"].to_numpy(float), history["validation_score"].to_numpy(float)
-    best = int(np.flatnonzero(epochs == kept)[0]) if kept in epochs else int(np.nanargmax(scores))
-    axes.plot(epochs, scores, color=BLUE)
-    axes.plot(epochs[best], scores[best], "o", color=VERMILION, markersize=7, markeredgecolor="white")
-    _by_epoch(axes, "Validation score")
-    return (
-        f" The weights kept are those of epoch {epochs[best]:g}, with a validation score of {number(scores[best], 3)}."
-    )
+        return _drawing(
+            figure,
+            f"Learning curves over {span}. The weights kept are those of epoch {epochs[best]}, with a validation score "
+            f"of {number(scores[best], 3)}.",
+            "Loss and validation score (AUROC) in training. An epoch is one pass over the training images; the dot is "
+            "the one whose weights were kept.",
+        )
 
 
 def _by_epoch(axes: Axes, label: str) -> None:
     axes.set_ylabel(label)
     axes.grid(True, axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(5))
 
 

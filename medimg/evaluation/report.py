@@ -5,16 +5,19 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from typing import Any
 
+import yaml
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from medimg.evaluation import figures, flow
-from medimg.evaluation.cautions import cautions, excluded
+from medimg.evaluation import figures
+from medimg.evaluation.cautions import cautions
 from medimg.evaluation.estimate import Estimate
 from medimg.evaluation.result import Result
+from medimg.evaluation.sources import Sources
 from medimg.evaluation.summary import interval, number
 from medimg.evaluation.words import GLOSSARY, METRICS, PERCENTAGES, REFUSALS, RULES, UNITS
 
 PACKAGES = ["medimg", "torch", "monai", "pytorch-lightning", "ray", "pydicom", "numpy", "scipy", "pandas", "matplotlib"]
+PARTS = ["train", "validation", "test"]
 
 
 def render(result: Result, metrics: dict[str, Any]) -> str:
@@ -41,9 +44,7 @@ def _content(result: Result, metrics: dict[str, Any]) -> dict[str, Any]:
         "roc": figures.roc_curve(test, result.scores, result.point.threshold),
         "calibration": figures.calibration_plot(result.scores.calibration),
         "distribution": figures.score_distribution(test, result.point.threshold),
-        "learning": None
-        if sources.history is None
-        else figures.learning_curves(sources.history, sources.model.get("epoch")),
+        "learning": figures.learning_curves(sources.history, sources.model["epoch"]),
     }
     return {
         "study": study,
@@ -53,22 +54,22 @@ def _content(result: Result, metrics: dict[str, Any]) -> dict[str, Any]:
         "metrics": metrics,
         "counts": metrics["counts"],
         "headline": _headline(result, metrics),
-        "totals": flow.totals(result),
-        "parts": flow.parts(result),
-        "excluded": excluded(result),
+        "patients": sources.parts["patient"].nunique(),
+        "parts": [{"name": name} | sources.split["parts"][name] for name in PARTS],
+        "excluded": sources.split["excluded"],
         "cautions": cautions(result),
         "point": result.point,
         "rule": RULES[result.point.rule].format(target=_share(result.point.target)),
         "table": result.scores.table,
         "rows": _rows(result),
         "figures": drawings,
-        "ingest": {key: sources.ingest.get(key) for key in ("seen", "not_an_image", "quarantined", "unlabelled")},
+        "ingest": sources.ingest,
         "refusals": _refusals(sources.ingest),
-        "training": _training(result),
+        "training": _training(sources),
         "workers": sources.workers,
         "model": sources.model,
-        "params": sources.params,
-        "data": {key: sources.data.get(key) for key in ("md5", "nfiles")},
+        "params": _parameters(result),
+        "index": sources.index_sha256,
         "weights": sources.predictions["weights"].iloc[0],
         "versions": _versions(),
         "glossary": _glossary(result),
@@ -124,34 +125,39 @@ def _as_text(estimate: Estimate, share: bool) -> dict[str, str]:
 
 def _refusals(ingest: dict[str, Any]) -> list[tuple[str, int, str]]:
     """Code, images and sentence of each reason for quarantine, the most frequent first."""
-    codes = ingest.get("by_code") or {}
-    ordered = sorted(codes.items(), key=lambda item: (-int(item[1]), str(item[0])))
-    return [(str(code), int(count), REFUSALS.get(str(code), "")) for code, count in ordered if count]
+    ordered = sorted(ingest["by_code"].items(), key=lambda item: (-item[1], item[0]))
+    return [(code, count, REFUSALS.get(code, "")) for code, count in ordered]
 
 
-def _training(result: Result) -> dict[str, str]:
-    """Facts of the fit, as label and text; empty where no file tells them."""
-    model, history = result.sources.model, result.sources.history
-    facts: dict[str, str] = {}
-    for key, label in (
-        ("name", "Network"),
-        ("weights", "Started from"),
-        ("channels", "Channels"),
-        ("size", "Pixels a side"),
-    ):
-        if model.get(key) is not None:
-            facts[label] = str(model[key])
-    if facts.get("Started from") == "none":
-        facts["Started from"] = "scratch"
-    if isinstance(model.get("parameters"), int):
-        facts["Parameters"] = _count(model["parameters"])
-    if history is not None and len(history):
-        facts["Epochs"] = f"{len(history)}"
-        if "seconds" in history:
-            facts["Training time"] = _duration(float(history["seconds"].sum()))
-    if model.get("epoch") is not None:
-        facts["Best epoch"] = str(model["epoch"])
-    return facts
+def _training(sources: Sources) -> dict[str, str]:
+    """Facts of the fit, as label and text."""
+    model, history = sources.model, sources.history
+    return {
+        "Network": model["name"],
+        "Channels": str(model["channels"]),
+        "Pixels a side": str(model["size"]),
+        "Learned numbers": _count(model["parameters"]),
+        "Started": _started(model["transferred"]),
+        "Epochs": str(len(history)),
+        "Best epoch": str(model["epoch"] + 1),
+        "Training time": _duration(float(history["seconds"].sum())),
+    }
+
+
+def _started(transferred: dict[str, Any] | None) -> str:
+    if transferred is None:
+        return "from scratch"
+    loaded, adapted, skipped = (len(transferred[name]) for name in ("loaded", "adapted", "skipped"))
+    return (
+        f"from the weights of another training, {loaded + adapted + skipped} tensors in all: {loaded} loaded, "
+        f"{adapted} adapted from colour to grey, {skipped} skipped and started from scratch"
+    )
+
+
+def _parameters(result: Result) -> str:
+    """What the parameters were once checked, defaults and all; the preview has no part in any number."""
+    values = result.params.model_dump(mode="json", exclude={"preview"})
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def _versions() -> list[tuple[str, str]]:
@@ -180,8 +186,6 @@ def _share(value: float | None) -> str:
     return "" if value is None else f"{100 * value:g}\u00a0%"
 
 
-def _count(value: object) -> str:
-    """``12345`` → ``12,345``; what is no number stays as it is, nothing becomes a dash."""
-    if value is None:
-        return "—"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def _count(value: int) -> str:
+    """``12345`` → ``12,345``."""
+    return f"{value:,}"

@@ -15,7 +15,7 @@ from medimg.evaluation.scores import Scores
 from medimg.evaluation.sources import Sources
 from medimg.evaluation.units import Units
 from medimg.files import publish_folder, write_json, write_text
-from medimg.params import Evaluate, Study
+from medimg.params import Evaluate, Params, Study
 from medimg.records import EVALUATION, write_csv
 
 
@@ -23,13 +23,22 @@ from medimg.records import EVALUATION, write_csv
 class Result:
     """Everything that metrics.json, the curves and the report are made of."""
 
-    study: Study
-    settings: Evaluate
+    params: Params
     sources: Sources
     validation: Units
     test: Units
     point: OperatingPoint
     scores: Scores
+
+    @property
+    def study(self) -> Study:
+        """The block ``study``."""
+        return self.params.study
+
+    @property
+    def settings(self) -> Evaluate:
+        """The block ``evaluate``."""
+        return self.params.evaluate
 
     def auroc_on_validation(self) -> Estimate:
         """AUROC of the part that chose epoch and threshold: flattering, shown beside that of test."""

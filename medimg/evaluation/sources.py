@@ -1,4 +1,4 @@
-"""What the evaluation reads: predictions, and whatever else is in the folder to tell their story."""
+"""What the evaluation reads: predictions, and the files that tell how they came about."""
 
 import json
 from dataclasses import dataclass
@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import yaml
 
 from medimg.errors import DataError
-from medimg.params import PARAMS
+from medimg.files import sha256_file
 from medimg.records import (
     INDEX,
-    INDEX_SCHEMA,
     INGEST,
     PARTS,
     PARTS_SCHEMA,
@@ -31,52 +29,42 @@ _AGAIN = "Run dvc repro to make it again."
 
 @dataclass(frozen=True)
 class Sources:
-    """The files of one run. Only predictions must be there; what else is absent is left out of the report."""
+    """The files of one run."""
 
     predictions: pd.DataFrame
-    parts: pd.DataFrame | None
-    index: pd.DataFrame | None
+    parts: pd.DataFrame
     ingest: dict[str, Any]
     split: dict[str, Any]
-    history: pd.DataFrame | None
+    history: pd.DataFrame
     workers: list[dict[str, Any]]
     model: dict[str, Any]
-    params: str
-    data: dict[str, Any]
-    """The output that data.dvc names: md5, size, nfiles."""
+    index_sha256: str
+    """It holds the hash of every image and every label, so it stands for all data used."""
 
 
 def read() -> Sources:
     """Read and check the files in the current folder.
 
     Raises:
-        DataError: predictions are missing or cannot be: a patient in two parts, a sample twice or not at all, a truth
-            other than 0 and 1, a probability that is no number from 0 to 1, several weights or other weights than those
-            in the weights folder.
+        DataError: a file is missing or damaged, or predictions cannot be: a patient in two parts, a sample twice or not
+            at all, a truth other than 0 and 1, a probability that is no number from 0 to 1, several weights or other
+            weights than those in the weights folder.
     """
-    predictions = read_table(PREDICTIONS, PREDICTIONS_SCHEMA)
-    parts = _table(PARTS, PARTS_SCHEMA)
-    model = _mapping(WEIGHTS / "model.yaml")
-    _check_rows(predictions)
-    _check_patients(predictions)
-    _check_weights(predictions, model)
-    if parts is not None:
-        _check_parts(predictions, parts)
-    workers = _loaded(TRAINING / "workers.json", [])
-    history = TRAINING / "history.csv"
-    outputs = _mapping(Path("data.dvc")).get("outs") or [{}]
-    return Sources(
-        predictions=predictions,
-        parts=parts,
-        index=_table(INDEX, INDEX_SCHEMA),
-        ingest=_mapping(INGEST),
-        split=_mapping(SPLIT),
-        history=pd.read_csv(history) if history.exists() else None,
-        workers=[worker for worker in workers if isinstance(worker, dict)] if isinstance(workers, list) else [],
-        model=model,
-        params=PARAMS.read_text(encoding="utf-8") if PARAMS.exists() else "",
-        data=outputs[0],
+    sources = Sources(
+        predictions=read_table(PREDICTIONS, PREDICTIONS_SCHEMA),
+        parts=read_table(PARTS, PARTS_SCHEMA),
+        ingest=_loaded(INGEST),
+        split=_loaded(SPLIT),
+        history=pd.read_csv(_there(TRAINING / "history.csv")),
+        workers=_loaded(TRAINING / "workers.json"),
+        model=_loaded(WEIGHTS / "model.yaml"),
+        index_sha256=sha256_file(_there(INDEX)),
     )
+    _check_rows(sources.predictions)
+    _check_patients(sources.predictions)
+    _check_weights(sources.predictions, sources.model["weights_sha256"])
+    _check_parts(sources.predictions, sources.parts)
+    return sources
 
 
 def _check_rows(rows: pd.DataFrame) -> None:
@@ -103,12 +91,11 @@ def _check_patients(rows: pd.DataFrame) -> None:
         )
 
 
-def _check_weights(rows: pd.DataFrame, model: dict[str, Any]) -> None:
+def _check_weights(rows: pd.DataFrame, expected: str) -> None:
     weights = set(rows["weights"])
     if len(weights) > 1:
         raise DataError(f"{PREDICTIONS} mixes the predictions of {len(weights)} weights. {_AGAIN}")
-    expected = model.get("weights_sha256")
-    if expected and weights and weights != {expected}:
+    if weights - {expected}:
         raise DataError(f"{PREDICTIONS} was made with other weights than those in {WEIGHTS}. {_AGAIN}")
 
 
@@ -123,25 +110,20 @@ def _check_parts(rows: pd.DataFrame, parts: pd.DataFrame) -> None:
         )
 
 
-def _table(path: Path, schema: pa.Schema) -> pd.DataFrame | None:
-    return read_table(path, schema) if path.exists() else None
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    value = _loaded(path, {})
-    return value if isinstance(value, dict) else {}
-
-
-def _loaded(path: Path, absent: Any) -> Any:
+def _loaded(path: Path) -> Any:
     """A JSON or YAML file.
 
     Raises:
-        DataError: it is there and cannot be read.
+        DataError: it is not there or cannot be read.
     """
-    if not path.exists():
-        return absent
-    text = path.read_text(encoding="utf-8")
+    text = _there(path).read_text(encoding="utf-8")
     try:
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (json.JSONDecodeError, yaml.YAMLError):
         raise DataError(f"{path} is damaged. {_AGAIN}") from None
+
+
+def _there(path: Path) -> Path:
+    if not path.exists():
+        raise DataError(f"There is no {path}. Run dvc repro, which makes it.")
+    return path

@@ -86,7 +86,10 @@ def _guarded(work: Callable[[], Image]) -> Image:
     problem: ImageError | NotAnImage
     try:
         with quiet():
-            return work()
+            image = work()
+        if not np.isfinite(image.pixels).all():
+            raise ImageError(Refusal.CORRUPT, "some of its pixels are not numbers")
+        return image
     except (ImageError, NotAnImage) as known:
         problem = known
     except MemoryError:

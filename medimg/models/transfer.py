@@ -92,13 +92,13 @@ def read_weights(path: Path) -> "dict[str, Tensor]":
         if path.suffix == ".safetensors":
             weights: dict[str, Tensor] = load_file(path)
         else:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
+            weights = dict(torch.load(path, map_location="cpu", weights_only=True).items())
     except pickle.UnpicklingError:
         raise TrainingError(
             f"{path.name} holds more than tensors, and loading it could run foreign code: refused. "
             "Save its state_dict as .safetensors and name that in model.weights."
         ) from None
-    except (SafetensorError, RuntimeError, EOFError, OSError):
+    except (AttributeError, SafetensorError, RuntimeError, EOFError, OSError):
         raise TrainingError(f"{path.name} is not a readable weights file (.safetensors, .pt or .pth).") from None
     return weights
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from medimg.errors import TrainingError
 from medimg.models.cnn import build
 from medimg.models.transfer import Transferred, transfer
 from medimg.params import Train
@@ -47,7 +48,7 @@ def fit(job: Job, place: Place = Place(), resume: Path | None = None) -> Fitted:
         resume: a checkpoint of this same job to go on from.
 
     Raises:
-        TrainingError: the batch cannot be shared, the weights do not fit, or the loss is not a number.
+        TrainingError: the batch cannot be shared, the weights do not fit, or losses or outputs are not numbers.
     """
     task, seed = job.task, job.seed
     parts = read_parts(task, "train", "validation")
@@ -60,6 +61,11 @@ def fit(job: Job, place: Place = Place(), resume: Path | None = None) -> Fitted:
     trainer.fit(
         module, loader(parts["train"], batches), loader(parts["validation"], whole), ckpt_path=resume, weights_only=True
     )
+    if module.best["epoch"] < 0:
+        raise TrainingError(
+            "No epoch had a validation score: the network's outputs are not numbers. "
+            f"Lower train.learning_rate (now {job.train.learning_rate:g}), for instance to a tenth."
+        )
     return Fitted(module, transferred)
 
 

@@ -56,10 +56,15 @@ def launch(job: Job, inputs: str) -> Outcome:
     run.mkdir(parents=True, exist_ok=True)
     with _ray(job.train.workers) as gpus, _progress(run / PROGRESS):
         outcome = _run(job, run, gpus)
-    shutil.rmtree(run)
     if "failed" in outcome:
+        forget(inputs)
         raise TrainingError(outcome["failed"])
     return Outcome(**outcome)
+
+
+def forget(inputs: str) -> None:
+    """Remove a run's folder, once its outcome is published: the next run with the same inputs starts anew."""
+    shutil.rmtree(RUNS / inputs)
 
 
 def _run(job: Job, run: Path, gpus: bool) -> dict[str, Any]:
@@ -83,10 +88,16 @@ def _run(job: Job, run: Path, gpus: bool) -> dict[str, Any]:
         log = run / "error.log"
         log.write_text(f"{error}\n", encoding="utf-8")
         raise TrainingError(
-            f"Training failed on its workers {job.train.max_failures + 1} times; the last error is in {log}. "
-            "What was trained is kept: dvc repro goes on from the last checkpoint."
+            f"Training failed on its workers {job.train.max_failures + 1} times. The last error was: {_cause(error)}. "
+            f"All of it is in {log}. What was trained is kept: dvc repro goes on from the last checkpoint."
         ) from None
     return outcome
+
+
+def _cause(error: Exception) -> str:
+    """The last line of a failure that says something, for a person."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300].rstrip(".") if lines else type(error).__name__
 
 
 def _work(config: dict[str, Any]) -> dict[str, Any]:
@@ -183,11 +194,14 @@ def _ray(workers: int) -> Iterator[bool]:
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for deterministic products on a GPU
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # or Ray takes 127.0.0.1 for the public address
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    address = os.environ.get("RAY_ADDRESS")
     before = os.umask(0o077)  # Ray would write its token readable by all
+    _hide_token()
     try:
         if address:
             _knock(address)
@@ -212,6 +226,13 @@ def _ray(workers: int) -> Iterator[bool]:
         yield have.get("GPU", 0) >= workers
     finally:
         ray.shutdown()
+
+
+def _hide_token() -> None:
+    """Make Ray's token readable by its owner alone, if another program has left it otherwise."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if token.is_file():
+        token.chmod(0o600)
 
 
 def _knock(address: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from medimg.errors import TrainingError
 from medimg.files import code_sha256, publish, publish_folder, sha256, sha256_file, sha256_json, write_json, write_text
 from medimg.params import Augment, Model, Train
 from medimg.records import INDEX, PARTS, STORE, TRAINING, WEIGHTS
@@ -12,7 +13,7 @@ from medimg.store import Store
 from medimg.tasks import Task
 from medimg.training import Job
 from medimg.training.data import TrainBatches, read_parts
-from medimg.training.launch import Outcome, launch
+from medimg.training.launch import Outcome, forget, launch
 
 
 def train(task: Task, seed: int, model: Model, settings: Train, augmentation: Augment) -> None:
@@ -32,7 +33,8 @@ def train(task: Task, seed: int, model: Model, settings: Train, augmentation: Au
     part = read_parts(task, "train")["train"]
     for rank in range(settings.workers):  # what cannot work is said before any process starts
         TrainBatches(len(part), settings.batch_size, seed, rank, settings.workers)
-    outcome = launch(job, _inputs(job))
+    inputs = _inputs(job)
+    outcome = launch(job, inputs)
     about = _about(job, outcome)
     with publish_folder(WEIGHTS) as folder:
         (folder / "weights.safetensors").write_bytes(outcome.weights)
@@ -41,6 +43,7 @@ def train(task: Task, seed: int, model: Model, settings: Train, augmentation: Au
         with publish(folder / "history.csv") as history:
             pd.DataFrame(outcome.history).to_csv(history, index=False, lineterminator="\n")
         write_json(folder / "workers.json", outcome.workers)
+    forget(inputs)
     shares = ", ".join(f"worker {worker['rank']} {worker['samples']} images" for worker in outcome.workers)
     print(
         f"{len(outcome.history)} epochs; the best is epoch {about['epoch'] + 1}, "
@@ -50,16 +53,30 @@ def train(task: Task, seed: int, model: Model, settings: Train, augmentation: Au
 
 def _inputs(job: Job) -> str:
     """16 hex digits of all that determines the result: parameters, samples, labels, split, given weights, code."""
-    source = job.model.weights
     blocks = [block.model_dump(mode="json") for block in (job.model, job.train, job.augment)]
     tables = [sha256_file(path) for path in (INDEX, PARTS, STORE / "samples.parquet", STORE / "store.json")]
-    return sha256_json([repr(job.task), job.seed, *blocks, *tables, _hash_of_given(source), code_sha256()])[:16]
+    return sha256_json([repr(job.task), job.seed, *blocks, *tables, _hash_of_given(job.model), code_sha256()])[:16]
 
 
-def _hash_of_given(source: str) -> str | None:
+def _hash_of_given(model: Model) -> str | None:
+    """SHA-256 of the weights to start from; None for none.
+
+    Raises:
+        TrainingError: they are not there, or not the ones that ``model.weights_sha256`` names.
+    """
     from medimg.models.transfer import weights_file
 
-    return None if source == "none" else sha256_file(weights_file(source))
+    if model.weights == "none":
+        return None
+    found = sha256_file(weights_file(model.weights))
+    if model.weights_sha256 is None:
+        print(f"starting from weights with model.weights_sha256: {found}")
+    elif model.weights_sha256 != found:
+        raise TrainingError(
+            f"The file that model.weights names has the SHA-256 {found}, and model.weights_sha256 asks for "
+            f"{model.weights_sha256}. Bring the right file, or change the parameter."
+        )
+    return found
 
 
 def _about(job: Job, outcome: Outcome) -> dict[str, Any]:

@@ -75,5 +75,7 @@ def test_a_missing_or_unreadable_file_is_named(tmp_path):
     with pytest.raises(TrainingError, match=r"no weights file .*none\.pt"):
         transfer(build("resnet10", 1, 1, seed=0), str(tmp_path / "none.pt"))
     (tmp_path / "w.safetensors").write_bytes(b"\0" * 50)
-    with pytest.raises(TrainingError, match="not a readable weights file"):
-        read_weights(tmp_path / "w.safetensors")
+    torch.save(torch.zeros(3), tmp_path / "bare.pt")
+    for name in ("w.safetensors", "bare.pt"):
+        with pytest.raises(TrainingError, match="not a readable weights file"):
+            read_weights(tmp_path / name)

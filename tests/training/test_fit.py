@@ -6,6 +6,7 @@ from medimg.errors import TrainingError
 from medimg.params import load
 from medimg.tasks import task_of
 from medimg.training import Job
+from medimg.training.data import EvaluationBatches, Part, loader, read_parts
 from medimg.training.fit import Place, fit, precision
 
 
@@ -62,6 +63,32 @@ def test_patience_ends_a_fit_and_a_resume_after_that_trains_no_more(ready, tmp_p
 def test_a_loss_that_is_no_number_stops_with_a_sentence(ready):
     with pytest.raises(TrainingError, match=r"not a number in epoch 0. Lower train.learning_rate \(now 1e\+30\)"):
         fit(job_of(learning_rate=1e30, warmup_epochs=0))
+
+
+def test_without_any_score_no_weights_are_called_the_best(ready):
+    with pytest.raises(TrainingError, match="No epoch had a validation score"):
+        fit(job_of(learning_rate=1e30, warmup_epochs=0, max_epochs=1, batch_size=256))
+
+
+def test_padding_counts_in_no_loss_and_no_score(ready):
+    """The trap: 7 samples on 2 workers are seen as 8."""
+    fitted = fit(job_of(max_epochs=1)).module
+    part = read_parts(fitted.task, "validation")["validation"]
+    few = Part(part.images, part.rows[:7], part.truth[:7], part.numbers[:7], part.about[:7])
+
+    def validate(world):
+        fitted._outputs = []
+        for rank in range(world):
+            for batch in loader(few, EvaluationBatches(7, 4, rank, world)):
+                fitted.validation_step(batch, 0)
+        fitted.log_dict = lambda *_, **__: None
+        fitted.all_gather = lambda values: values
+        fitted.on_validation_epoch_end()
+        return fitted._validation
+
+    with torch.inference_mode():
+        fitted.eval()
+        assert validate(2) == pytest.approx(validate(1))
 
 
 def test_precision_is_the_cpus_best_unless_asked():

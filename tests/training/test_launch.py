@@ -1,5 +1,6 @@
 """Training on Ray, for real: local clusters of one and two processes, and a worker that is killed."""
 
+import ast
 import json
 import os
 import signal
@@ -57,6 +58,28 @@ def test_the_same_number_of_workers_gives_the_same_weights(ready, count):
     train()
     assert sha256_file(WEIGHTS) == first
     assert losses().equals(history)
+
+
+LISTENERS = """
+import os, psutil
+from medimg.training.launch import _ray
+with _ray(1):
+    mine = psutil.Process().children(recursive=True)
+    found = [c.laddr.ip for p in [psutil.Process(), *mine] for c in p.net_connections() if c.status == "LISTEN"]
+print(sorted(set(found)), len(found))
+"""
+
+
+def test_on_one_machine_ray_listens_on_loopback_alone_and_its_token_is_its_owners(tmp_path):
+    token = tmp_path / "token"
+    token.write_text("0" * 64)
+    token.chmod(0o644)
+    environment = os.environ | {"RAY_AUTH_TOKEN_PATH": str(token)}
+    printed = subprocess.check_output([sys.executable, "-c", LISTENERS], env=environment, text=True, cwd=tmp_path)
+    addresses, count = printed.strip().splitlines()[-1].rsplit(" ", 1)
+    assert int(count) >= 3
+    assert set(ast.literal_eval(addresses)) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert token.stat().st_mode & 0o777 == 0o600
 
 
 def wait_for(condition, seconds=120):
@@ -132,7 +155,11 @@ def test_a_cluster_that_does_not_answer_is_named(ready):
 def test_transfer_starts_from_the_weights_of_an_earlier_run(ready):
     train()
     Path("artifacts/weights").rename("given")
-    set_params(ready, model={"weights": "given"})
+    set_params(ready, model={"weights": "given", "weights_sha256": "0" * 64})
+    refused = run_stage("train")
+    assert refused.returncode == 2
+    assert "model.weights_sha256 asks for 0000" in refused.stderr
+    set_params(ready, model={"weights_sha256": sha256_file(Path("given/weights.safetensors"))})
     train()
     about = yaml.safe_load(Path("artifacts/weights/model.yaml").read_text())
     assert about["weights"] == "transfer"
