@@ -59,6 +59,12 @@ def import_(
     """De-identify images and labels on their way into data/: the only way in."""
     from medimg.border.folder import import_folder
 
+    if out == Path("data") and not Path("params.yaml").exists():
+        raise BorderError(f"{Path.cwd()} is no study. Go into one, make one (medimg new), or name a folder (--out).")
+    if Path.cwd() in source.resolve().parents:
+        raise BorderError(
+            f"{source} lies inside the study, where Git and DVC would take it as it is. Move it out, then import it."
+        )
     print(import_folder(source, labels, out, keep or ()))
     if Path(".dvc").is_dir():
         added = subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", str(out)], check=False)
@@ -81,14 +87,19 @@ def result() -> None:
     """Say what the last dvc repro found, in three lines."""
     from medimg.errors import DataError
     from medimg.evaluation import summary
+    from medimg.params import load
     from medimg.records import EVALUATION
 
+    load()  # a key that nobody reads is an error here too
     path = EVALUATION / "metrics.json"
     if not path.is_file():
         raise DataError(f"There is no {path}. Run dvc repro, which makes it.")
     print(summary(json.loads(path.read_text(encoding="utf-8"))))
     print(f"The report: {EVALUATION / 'report.html'}")
     print(f"The model:  {Path('artifacts/bundle')}/")
+    status = [sys.executable, "-m", "dvc", "status", "--quiet"]
+    if Path(".dvc").is_dir() and subprocess.run(status, check=False, capture_output=True).returncode:
+        print("This is the result of the last dvc repro; something has changed since.")
 
 
 @app.command()

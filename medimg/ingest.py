@@ -60,7 +60,7 @@ def ingest(label: str, settings: Ingest) -> None:
     _refuse_contradictions(account)
     _attach(account, labels, imported)
     table = pd.DataFrame(account.rows, columns=INDEX_SCHEMA.names).sort_values("sample", ignore_index=True)
-    summary = _summary(paths, account, table, labels, unverified)
+    summary = _summary(paths, account, table, labels, unverified) | {"refused_at_import": _at_the_border(imported)}
     _check_shares(summary, settings, label)
     write_table(INDEX, table, INDEX_SCHEMA)
     refused = pd.DataFrame(sorted(account.refused), columns=QUARANTINE_COLUMNS)
@@ -220,6 +220,14 @@ def _summary(
     }
     assert summary["seen"] == summary["indexed_files"] + summary["not_an_image"] + summary["quarantined"]
     return summary
+
+
+def _at_the_border(imported: Imported) -> dict[str, int]:
+    """Files that imports refused, by code, over all batches."""
+    refused: Counter[str] = Counter()
+    for statement in imported.statements:
+        refused.update(statement.get("refused", {}))
+    return dict(sorted(refused.items()))
 
 
 def _check_shares(summary: dict[str, Any], settings: Ingest, label: str) -> None:

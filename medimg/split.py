@@ -221,6 +221,12 @@ def _summary(parts: pd.DataFrame, truth: pd.Series, before: Ledger, ledger: Ledg
 
 
 def _check(summary: dict[str, Any]) -> None:
+    patients = sum(count["patients"] for count in summary["parts"].values())
+    if patients < 2 * len(DRAWN):
+        raise SplitError(
+            f"There are labelled images of {patients} patients. Train, validation and test each need a patient of both "
+            f"classes: at least {2 * len(DRAWN)}, and many more for a number that says something."
+        )
     for part, count in summary["parts"].items():
         if not 0 < count["positive"] < count["images"]:
             raise SplitError(

@@ -26,6 +26,7 @@ def run(name: str, main: Callable[[], None]) -> None:
         print(f"\n{name}: {error}\n", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        print(f"\n{name}: stopped. dvc repro goes on from what is whole.\n", file=sys.stderr)
         sys.exit(130)
 
 

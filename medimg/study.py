@@ -14,7 +14,7 @@ from medimg.files import write_text
 from medimg.stage import LOCK, lock_head
 
 TEMPLATE = "params.yaml", "dvc.yaml", "pipelines"
-IGNORED = "/.medimg/\n/artifacts/\n__pycache__/\n"
+IGNORED = "/.medimg/\n/artifacts/\n/dvc_plots/\n/plots/\n__pycache__/\n"
 
 
 def make(folder: Path) -> None:
@@ -46,8 +46,8 @@ def make(folder: Path) -> None:
         "--quiet",
         *(["--subdir"] if not (folder / ".git").exists() else []),
     )
-    for option in ("core.analytics", "core.check_update"):
-        _run(folder, sys.executable, "-m", "dvc", "config", option, "false")
+    for option, value in {"analytics": "false", "check_update": "false", "autostage": "true"}.items():
+        _run(folder, sys.executable, "-m", "dvc", "config", f"core.{option}", value)
     print(
         f"A study in {folder}/. Next:\n  cd {folder}\n  medimg import /path/to/images --labels /path/to/labels.csv\n"
         "  then set study.question, study.label and study.positive in params.yaml, and run: dvc repro"
@@ -103,6 +103,7 @@ def _params(text: str) -> str:
         "question: Does this radiograph show a lesion?": "question: What do you ask of an image?",
         "label: lesion          #": "label: label           #",
         "None. A demonstration on synthetic images; not for any decision about a person.": "Research only.",
+        "test: 0.35": "test: 0.3",
         "  size: 96  ": "  size: 224 ",
         "flip: 0.5  ": "flip: 0.0  # left-right; 0 where laterality matters",
         "max_epochs: 16": "max_epochs: 30",

@@ -1,5 +1,6 @@
 """The border: no identifier gets through, pixels do, and the same input gives the same bytes."""
 
+import csv
 import io
 import json
 import logging
@@ -23,10 +24,11 @@ from pydicom.sequence import Sequence
 from pydicom.valuerep import PersonName
 
 import medimg.border.audit as audits
+from medimg.border import profile
 from medimg.border.account import Summary
 from medimg.border.audit import audit
-from medimg.border.folder import import_folder, profile
-from medimg.border.identity import load_key
+from medimg.border.folder import import_folder
+from medimg.border.identity import load_key, refused_path
 from medimg.border.statement import read_imports
 from medimg.border.table import choose, is_class, is_identifying
 from medimg.errors import BorderError, BusyError, DataError, ImageError, LabelsError, NotAnImage
@@ -228,12 +230,53 @@ def test_labels_cross_as_pseudonyms_classes_and_pooled_ages(tmp_path: Path) -> N
     summary = import_folder(tmp_path / "a", table, tmp_path / "data")
     rows = [line.split(",") for line in (tmp_path / "data" / "labels.csv").read_text().splitlines()]
     assert rows[0] == ["path", "patient", "sex", "age", "site", "label"]
-    assert summary == Summary(1, 12, 0, 0, {}, 0, 0, {"label": ["a", "b"]}, ["comment"], 6)
+    assert summary == Summary(1, 12, 0, 0, 0, 0, {}, 0, 0, {"label": ["a", "b"]}, ["comment"], 6)
     assert sorted(row[3] for row in rows[1:]) == ["88", "89", *["90"] * 10]
     assert {row[2] for row in rows[1:]} == {"F"}
     assert len({row[1] for row in rows[1:]}) == 6
     assert len({row[4] for row in rows[1:]}) == 1
     assert [row[0] for row in rows[1:]] == sorted(row[0] for row in rows[1:])
+
+
+def test_labels_imported_again_change_what_they_name_and_leave_the_rest(tmp_path: Path) -> None:
+    table = pictures(tmp_path / "a")
+    out = tmp_path / "data"
+    import_folder(tmp_path / "a", table, out)
+    lines = table.read_text(encoding="utf-8").splitlines()
+    names = lines[0].split(",")
+    second = tmp_path / "second.csv"
+    rows = [dict(zip(names, next(csv.reader([line])), strict=True)) for line in lines[1:]]
+    text = "".join(f"{row['path']},{row['patient']},{number % 2}\n" for number, row in enumerate(rows))
+    second.write_text("path,patient,grade\n" + text, encoding="utf-8")
+    before = list(csv.DictReader((out / "labels.csv").open()))
+    summary = import_folder(tmp_path / "a", second, out)
+    after = list(csv.DictReader((out / "labels.csv").open()))
+    assert summary.imported == 0
+    assert summary.relabelled == 12
+    assert "the labels of 12 images have changed" in str(summary)
+    assert {row["grade"] for row in after} == {"0", "1"}
+    assert [{name: row[name] for name in before[0]} for row in after] == before
+
+
+def test_which_files_were_refused_is_told_beside_the_key_and_to_its_owner_alone(tmp_path: Path) -> None:
+    table = pictures(tmp_path / "a")
+    (tmp_path / "a" / "broken.png").write_bytes(png(random(1, 8, 8))[:-20])
+    summary = import_folder(tmp_path / "a", table, tmp_path / "data")
+    listed = refused_path()
+    assert listed.stat().st_mode & 0o777 == 0o600
+    rows = list(csv.DictReader(listed.open()))
+    assert [row["path"] for row in rows] == ["broken.png"]
+    assert sum(summary.refused.values()) == 1
+    assert str(listed) in str(summary)
+    assert not (tmp_path / "data" / "refused.csv").exists()
+
+
+def test_when_nothing_matches_the_import_says_what_stood_in_the_way(tmp_path: Path) -> None:
+    table = pictures(tmp_path / "a")
+    names, *lines = table.read_text(encoding="utf-8").splitlines()
+    table.write_text("\n".join([names, *(f"elsewhere/{line}" for line in lines)]), encoding="utf-8")
+    with pytest.raises(BorderError, match=r"0 of 12 rows of the table match a file\. Its column path must name each"):
+        import_folder(tmp_path / "a", table, tmp_path / "data")
 
 
 def test_a_column_kept_by_force_is_kept_and_stated(tmp_path: Path) -> None:

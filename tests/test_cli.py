@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 
@@ -33,6 +34,8 @@ def test_the_page_of_parameters_is_what_the_models_say():
 
 
 def test_a_result_that_is_not_there_says_how_to_get_it(tmp_path):
+    assert "There is no params.yaml" in medimg("result", folder=tmp_path).stderr
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     done = medimg("result", folder=tmp_path)
     assert done.returncode == 2
     assert "Run dvc repro" in done.stderr
@@ -46,6 +49,17 @@ def test_the_demo_refuses_a_folder_that_holds_something_else(tmp_path):
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["mine.dcm"]
+
+
+def test_an_import_outside_of_a_study_or_out_of_one_is_refused(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"x")
+    assert "is no study" in medimg("import", "images", folder=tmp_path).stderr
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    done = medimg("import", "images", folder=tmp_path)
+    assert done.returncode == 2
+    assert "lies inside the study" in done.stderr
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("words", [("import", "nowhere"), ("import", ".", "--labels", "none.csv")])

@@ -100,7 +100,7 @@ def prepare(rows: pd.DataFrame) -> None:
     )
     put(
         INGEST,
-        {"seen": 200, "indexed_files": 160, "not_an_image": 0, "quarantined": 0, "by_code": {}}
+        {"seen": 200, "indexed_files": 160, "not_an_image": 0, "quarantined": 0, "by_code": {}, "refused_at_import": {}}
         | {"patients": 80, "sites": {}, "unlabelled": 0, "unverified": 0},
     )
     INDEX.write_bytes(b"an index")
@@ -414,7 +414,15 @@ def test_the_report_tells_where_the_images_went_and_how_it_was_trained() -> None
     for words in ("1,234", "11,170,753", "node-a", "12345", "Learning curves over 3 epochs", "<dd>from scratch</dd>"):
         assert words in plain, words
     assert "Starting weights" not in plain
-    change(INGEST, not_an_image=7, quarantined=40, by_code={"burned-in": 40}, sites={"a": 1, "b": 2}, unverified=12)
+    change(
+        INGEST,
+        refused_at_import={"not-2d": 9},
+        not_an_image=7,
+        quarantined=40,
+        by_code={"burned-in": 40},
+        sites={"a": 1, "b": 2},
+        unverified=12,
+    )
     change(SPLIT, excluded={"no label": 5}, each_image_is_a_patient=9)
     again()
     full = report()

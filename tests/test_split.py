@@ -168,6 +168,9 @@ def test_one_class_only_names_the_values_found(index):
 
 def test_a_part_without_a_class_is_refused_and_nothing_is_written(index):
     index(names(4))
+    with pytest.raises(SplitError, match=r"labelled images of 4 patients.*at least 6"):
+        split(TASK, 0, Split())
+    index(names(40), label=[str(int(number < 4)) for number in range(80)])
     with pytest.raises(SplitError, match=r"Part \w+ has \d+ patients, \d+ positive of \d+ images"):
         split(TASK, 0, Split())
     assert not LEDGER.exists()

@@ -5,6 +5,7 @@ from typing import Any
 
 from medimg import __version__
 from medimg.border import profile
+from medimg.border.identity import refused_path
 
 KEPT = (
     "The pixels, unchanged in value.",
@@ -33,7 +34,11 @@ class Summary:
     """the ordinal of the new batch; None when the import brought nothing new"""
     imported: int
     already: int
-    """files that an earlier batch had brought, or that another file of this one equals"""
+    """images that an earlier batch had brought"""
+    copies: int
+    """files that equal another one of this import"""
+    relabelled: int
+    """images that were there and have other values in labels.csv now"""
     not_images: int
     refused: dict[str, int]
     """code of ``Refusal`` → files"""
@@ -52,9 +57,13 @@ class Summary:
         lines = [f"{self.imported} images imported, of {self.patients} patients; {self.already} were there already"]
         if self.batch is None:
             lines[0] += ": nothing new, no batch written"
+        if self.copies:
+            lines.append(f"{self.copies} files are copies of another one")
+        if self.relabelled:
+            lines.append(f"the labels of {self.relabelled} images have changed")
         if self.refused:
             total, reasons = sum(self.refused.values()), ", ".join(f"{n} {code}" for code, n in self.refused.items())
-            lines.append(f"{total} refused: {reasons} (docs/deidentification.md says what each means)")
+            lines.append(f"{total} refused: {reasons}; which and why: {refused_path()} (holds the hospital's names)")
         if self.not_images:
             lines.append(f"{self.not_images} files are no images")
         if self.labels_unmatched or self.images_unlabelled:
@@ -84,6 +93,8 @@ class Summary:
             "counts": {
                 "imported": self.imported,
                 "already": self.already,
+                "copies": self.copies,
+                "relabelled": self.relabelled,
                 "not_images": self.not_images,
                 "patients": self.patients,
                 "labels_unmatched": self.labels_unmatched,

@@ -10,7 +10,7 @@ from medimg import images
 from medimg.border import pixels, profile, table
 from medimg.border.account import Summary
 from medimg.border.audit import audit
-from medimg.border.identity import SiteKey, load_key
+from medimg.border.identity import SiteKey, load_key, write_refused
 from medimg.border.statement import Imported, next_batch, read_imports, write_batch
 from medimg.errors import BorderError, ImageError, NotAnImage, Refusal
 from medimg.files import lock, prune_partial, publish, sha256, sha256_file
@@ -50,6 +50,7 @@ def import_folder(source: Path, labels: Path | None, out: Path, keep: Collection
         try:
             for path in files:
                 batch.take(path)
+            write_refused(batch.refused)
             return batch.finish(keep)
         except OSError as error:
             raise BorderError(f"Writing below {out} failed: {error.strerror}. Nothing was vouched for.") from None
@@ -107,10 +108,13 @@ class _Batch:
     hospital: table.Table | None
     imported: Imported
     rows: dict[str, dict[str, str]] = field(default_factory=dict)  # path below out → cells of labels.csv
+    written: set[str] = field(default_factory=set)
     new: list[str] = field(default_factory=list)
-    conflicts: set[str] = field(default_factory=set)
-    refused: Counter[str] = field(default_factory=Counter)
+    conflicts: dict[str, str] = field(default_factory=dict)  # path below out → path in the hospital
+    refused: list[tuple[str, str, str]] = field(default_factory=list)  # path in the hospital, code, detail
     already: int = 0
+    copies: int = 0
+    relabelled: int = 0
     not_images: int = 0
     unlabelled: int = 0
 
@@ -127,7 +131,7 @@ class _Batch:
             self.not_images += 1
             return None
         except ImageError as refusal:
-            self.refused[refusal.code.value] += 1
+            self.refused.append((path, refusal.code.value, refusal.detail))
             return None
         except OSError:
             raise
@@ -143,10 +147,14 @@ class _Batch:
         target = f"images/{patient}/{self.key.file(data)}{extension}"
         cells = table.crossing(row or table.Row(), patient, image.facts.site, self.key)
         if self.rows.setdefault(target, cells) != cells:
-            self.conflicts.add(target)
+            self.conflicts[target] = path
             raise ImageError(Refusal.CONFLICT, "the table says different things of two equal files")
         self.unlabelled += row is None
-        if target in self.new or self._vouched(target, clean):
+        if target in self.written:
+            self.copies += 1
+            return
+        self.written.add(target)
+        if self._vouched(target, clean):
             self.already += 1
             return
         if images.pixel_sha256(images.read_bytes(clean).pixels) != images.pixel_sha256(image.pixels):
@@ -163,14 +171,10 @@ class _Batch:
 
     def finish(self, keep: Collection[str]) -> Summary:
         """Write labels.csv, audit, and vouch."""
-        for target in self.conflicts:
-            self._withdraw(target)
+        for target, path in self.conflicts.items():
+            self._withdraw(target, path)
         if not self.rows:
-            reasons = ", ".join(f"{count} {code}" for code, count in sorted(self.refused.items())) or "none"
-            raise BorderError(
-                f"No image could be imported from {self.source}: {self.not_images} files are no images; refused: "
-                f"{reasons}. PNG, JPEG and NIfTI files need the columns path and patient in a table of labels."
-            )
+            raise BorderError(f"No image could be imported from {self.source}. {self._why()}")
         labels = self.out / "labels.csv"
         before = labels.read_bytes() if labels.is_file() else None
         forced = sorted({*keep, *(name for old in self.imported.statements for name in old.get("forced_columns", []))})
@@ -192,21 +196,40 @@ class _Batch:
         write_batch(self.out, summary.batch, summary.statement(self.key.fingerprint, forced), written)
         return summary
 
+    def _why(self) -> str:
+        """What stood in the way of every file."""
+        codes = Counter(code for _, code, _ in self.refused)
+        reasons = ", ".join(f"{count} {code}" for code, count in sorted(codes.items())) or "none"
+        lines = [f"{self.not_images} files are no images; refused: {reasons}."]
+        if self.hospital:
+            lines.append(f"{len(self.hospital.matched)} of {len(self.hospital.rows)} rows of the table match a file.")
+            if not self.hospital.matched and self.hospital.by_path:
+                lines.append(f"Its column path must name each file as it lies below {self.source}.")
+        if codes[Refusal.NO_PATIENT.value]:
+            lines.append("PNG, JPEG and NIfTI files need the columns path and patient in the table (--labels).")
+        if codes[Refusal.CONFLICT.value]:
+            lines.append("Header and table name different patients: leave the column patient out for DICOM files.")
+        return " ".join(lines)
+
     def _labels(self, labels: Path, forced: list[str]) -> tuple[str, dict[str, list[str]], list[str]]:
         """The text of labels.csv with earlier rows kept, the columns kept with their values, and those dropped."""
-        columns, rows = table.read_written(labels)
+        columns, written = table.read_written(labels)
+        rows = dict(written)
         vouched = labels.is_file() and self.imported.sha256.get("labels.csv") == sha256_file(labels)
         for target, cells in self.rows.items():
-            if self.hospital or target not in rows:
-                rows[target] = cells
+            old = written.get(target, {})
+            said = {name: value for name, value in cells.items() if value or name not in table.FIXED}
+            rows[target] = cells | old | said if self.hospital or not old else old
         candidates = dict.fromkeys([*columns, *(self.hospital.columns if self.hospital else [])])
         kept, dropped = table.choose(candidates, list(rows.values()), [*forced, *(columns if vouched else [])])
+        for target, old in written.items():
+            self.relabelled += any(rows[target].get(name, "") != old.get(name, "") for name in [*kept, *table.FIXED])
         values = {name: sorted({row.get(name, "") for row in rows.values()} - {""}) for name in kept}
         return table.render(kept, rows), values, dropped
 
-    def _withdraw(self, target: str) -> None:
+    def _withdraw(self, target: str, path: str) -> None:
         self.rows.pop(target, None)
-        self.refused[Refusal.CONFLICT.value] += 1
+        self.refused.append((path, Refusal.CONFLICT.value, "the table says different things of two equal files"))
         if target in self.new:
             self.new.remove(target)
             (self.out / target).unlink()
@@ -225,8 +248,10 @@ class _Batch:
             batch,
             imported=len(self.new),
             already=self.already,
+            copies=self.copies,
+            relabelled=self.relabelled,
             not_images=self.not_images,
-            refused=dict(sorted(self.refused.items())),
+            refused=dict(sorted(Counter(code for _, code, _ in self.refused).items())),
             labels_unmatched=len(self.hospital.rows) - len(self.hospital.matched) if self.hospital else 0,
             images_unlabelled=self.unlabelled,
             kept_columns=kept,

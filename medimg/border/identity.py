@@ -1,5 +1,6 @@
 """Who is who, without saying who: pseudonyms by HMAC-SHA-256 under a key that never leaves the site."""
 
+import csv
 import hmac
 import os
 import secrets
@@ -9,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from medimg.errors import BorderError
+from medimg.files import publish
 
 _BYTES = 32
 
@@ -63,6 +65,21 @@ def key_path() -> Path:
         return Path(named)
     config = os.environ.get("XDG_CONFIG_HOME")
     return (Path(config) if config else Path.home() / ".config") / "medimg" / "site.key"
+
+
+def refused_path() -> Path:
+    """The list of files that the last import refused: beside the site key, since it holds the hospital's names."""
+    return key_path().with_name("refused.csv")
+
+
+def write_refused(rows: list[tuple[str, str, str]]) -> None:
+    """Write path in the hospital, code and detail of each refused file, readable by the owner alone."""
+    with publish(refused_path()) as partial:
+        partial.touch(0o600)
+        with partial.open("w", encoding="utf-8", newline="", errors="surrogateescape") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(["path", "code", "detail"])
+            table.writerows(rows)
 
 
 def load_key(path: Path | None = None) -> SiteKey:

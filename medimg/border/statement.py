@@ -64,7 +64,7 @@ def read_imports(data: Path) -> Imported:
         if not manifest.is_file() or sha256_file(manifest) != sealed:
             raise DataError(
                 f"The manifest {manifest} is not the one that its import statement names. "
-                "Restore data/ (dvc checkout), or import again."
+                "Remove data/imports and import again."
             )
         with manifest.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):

@@ -95,7 +95,16 @@ def _about_threshold(result: Result) -> list[Caution]:
 
 def _about_loss(result: Result) -> list[Caution]:
     refused, images = result.sources.ingest["quarantined"], result.sources.ingest["indexed_files"]
-    excluded, found = result.sources.split["excluded"], []
+    excluded, border = result.sources.split["excluded"], result.sources.ingest["refused_at_import"]
+    found = []
+    if border:
+        listed = ", ".join(f"{code} ({count})" for code, count in border.items())
+        found.append(
+            Caution(
+                f"Refused when imported: {sum(border.values())} files, for {images + refused} that came in.",
+                f"Reasons: {listed}. If the finding is more or less common among them, the result is skewed.",
+            )
+        )
     if refused:
         share = f"{100 * refused / (refused + images):.1f}\u00a0%"
         found.append(

@@ -1,9 +1,9 @@
 """Batches out of the store: which samples stand in which batch depends on (seed, epoch) alone.
 
 The batch is the whole job's. ``world`` workers share each one: worker ``rank`` takes every ``world``-th sample of it,
-so that two workers together see what one would have seen. There is no padding in training: an epoch is cut to whole
-batches, and what is left over differs from epoch to epoch. In validation each sample counts exactly once: workers pad
-to equal length, and the padding weighs nothing.
+so that two workers together see what one would have seen. There is no padding in training: an epoch is dealt into equal
+batches of at most ``train.batch_size``; the few samples left over (fewer than there are batches) differ from epoch to
+epoch. In validation each sample counts exactly once: workers pad to equal length, and the padding weighs nothing.
 """
 
 from collections.abc import Iterator
@@ -57,7 +57,9 @@ def read_parts(task: Task, *names: str) -> dict[str, Part]:
 
 
 class TrainBatches:
-    """Sampler of ``(epoch, positions)``: this worker's share of each batch, in an order keyed by (seed, epoch).
+    """Sampler of ``(epoch, positions, size)``: this worker's share of each batch, and the whole one's size.
+
+    The order is keyed by (seed, epoch), whatever the number of workers.
 
     Args:
         count: samples in the part.
@@ -76,10 +78,10 @@ class TrainBatches:
                 f"train.batch_size {batch} cannot be shared by train.workers {world}: {batch} / {world} = "
                 f"{batch / world:g}. Choose a multiple of the workers, such as {max(batch // world, 1) * world}."
             )
-        if count < world:
+        self.steps = -(-count // batch)
+        self.batch = count // self.steps if count else 0
+        if self.batch < world:
             raise TrainingError(f"There are {count} training images for {world} workers. Use fewer workers.")
-        self.batch = min(batch, count // world * world)
-        self.steps = count // self.batch
         self._count, self._seed, self._rank, self._world, self.epoch = count, seed, rank, world, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -89,15 +91,16 @@ class TrainBatches:
     def __len__(self) -> int:
         return self.steps
 
-    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray, int]]:
         key = np.array([self.epoch, self._seed], np.uint64)
         order = np.random.Generator(np.random.Philox(key=key)).permutation(self._count)
         for step in range(self.steps):
-            yield self.epoch, order[step * self.batch : (step + 1) * self.batch][self._rank :: self._world]
+            whole = order[step * self.batch : (step + 1) * self.batch]
+            yield self.epoch, whole[self._rank :: self._world], self.batch
 
 
 class EvaluationBatches:
-    """Sampler of ``(0, positions)``: every sample once over all workers; -1 pads, so that all take as many steps."""
+    """Sampler of ``(0, positions, size)``: every sample once over all workers; -1 pads to equal length."""
 
     def __init__(self, count: int, batch: int, rank: int, world: int) -> None:
         mine = np.arange(-(-count // world)) * world + rank
@@ -107,9 +110,10 @@ class EvaluationBatches:
     def __len__(self) -> int:
         return -(-len(self._positions) // self._batch)
 
-    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray, int]]:
         for start in range(0, len(self._positions), self._batch):
-            yield 0, self._positions[start : start + self._batch]
+            positions = self._positions[start : start + self._batch]
+            yield 0, positions, len(positions)
 
 
 class _Gather:
@@ -118,10 +122,10 @@ class _Gather:
     def __init__(self, part: Part) -> None:
         self._part = part
 
-    def __getitem__(self, step: tuple[int, np.ndarray]) -> dict[str, Any]:
+    def __getitem__(self, step: tuple[int, np.ndarray, int]) -> dict[str, Any]:
         import torch
 
-        epoch, positions = step
+        epoch, positions, size = step
         at = np.maximum(positions, 0)
         return {
             "image": torch.from_numpy(self._part.images[self._part.rows[at]]),
@@ -129,11 +133,12 @@ class _Gather:
             "weight": torch.from_numpy((positions >= 0).astype(np.float32)),
             "number": self._part.numbers[at],
             "epoch": epoch,
+            "size": size,
         }
 
 
 def loader(part: Part, batches: TrainBatches | EvaluationBatches) -> "DataLoader[dict[str, Any]]":
-    """Batches: ``image (N, C, H, W)`` in the store's dtype, ``truth`` and ``weight (N,)``, ``number``, ``epoch``."""
+    """Batches: ``image (N, C, H, W)`` as stored, ``truth`` and ``weight (N,)``, ``number``, ``epoch``, ``size``."""
     from torch.utils.data import DataLoader
 
     return DataLoader(_Gather(part), sampler=batches, batch_size=None, collate_fn=_same)  # type: ignore[arg-type]

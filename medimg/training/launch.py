@@ -82,8 +82,11 @@ def _run(job: Job, run: Path, gpus: bool) -> dict[str, Any]:
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
+    print(f"starting Ray with train.workers: {job.train.workers}; a line an epoch follows", file=sys.stderr, flush=True)
     try:
         outcome: dict[str, Any] = trainer.fit().return_value
+    except SystemExit:  # how Ray ends on Ctrl-C
+        raise KeyboardInterrupt from None
     except TrainingFailedError as error:
         log = run / "error.log"
         log.write_text(f"{error}\n", encoding="utf-8")

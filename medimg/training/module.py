@@ -52,13 +52,14 @@ class Module(pl.LightningModule):  # type: ignore[misc]  # Lightning is not type
         self._started, self._sums = time.monotonic(), []
 
     def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
-        """The mean loss of this worker's share: shares are equal, so the workers' mean is the batch's mean."""
+        """This worker's part of the whole batch's mean loss, times the workers, since DDP takes the mean over them."""
         draws = draw(self.augmentation, self.seed, batch["epoch"], batch["number"])
         image = augment(scale(batch["image"]), draws, self.seed, batch["epoch"])
         losses = self.task.loss(self.network(normalise(image)), batch["truth"])
         self._sums.append(torch.stack([losses.detach().sum().double(), losses.new_tensor(len(losses)).double()]))
         self.seen += len(losses)
-        return losses.mean()
+        loss: Tensor = losses.sum() * self.trainer.world_size / batch["size"]
+        return loss
 
     def validation_step(self, batch: dict[str, Any], _: int) -> None:
         """Keep the logits until all samples are seen."""
@@ -84,7 +85,7 @@ class Module(pl.LightningModule):  # type: ignore[misc]  # Lightning is not type
         loss, count = float(total[0]), int(total[1])
         if not math.isfinite(loss):
             raise TrainingError(
-                f"The training loss is not a number in epoch {self.current_epoch}. "
+                f"The training loss is not a number in epoch {self.current_epoch + 1}. "
                 f"Lower train.learning_rate (now {self.settings.learning_rate:g}), for instance to a tenth."
             )
         score = self._validation["validation_score"]

@@ -15,19 +15,19 @@ def epoch_of(count, batch, seed, world, epoch):
     for rank in range(world):
         batches = TrainBatches(count, batch, seed, rank, world)
         batches.set_epoch(epoch)
-        shares.append([positions for _, positions in batches])
+        shares.append([positions for _, positions, _ in batches])
     return [set(np.concatenate(step).tolist()) for step in zip(*shares, strict=True)]
 
 
-@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("world", [2, 4, 8])
 def test_any_number_of_workers_sees_the_same_samples_in_each_batch(world):
     assert epoch_of(103, 16, 5, world, epoch=3) == epoch_of(103, 16, 5, 1, epoch=3)
 
 
 def test_an_epoch_takes_no_sample_twice_and_orders_differ_by_epoch_and_seed():
     batches = epoch_of(103, 16, 5, 2, epoch=0)
-    assert len(batches) == 6
-    assert len(set.union(*batches)) == 96
+    assert [len(batch) for batch in batches] == [14] * 7  # of at most 16: all 103 images but 5
+    assert len(set.union(*batches)) == 98
     assert batches != epoch_of(103, 16, 5, 2, epoch=1)
     assert batches != epoch_of(103, 16, 6, 2, epoch=0)
 
@@ -39,9 +39,13 @@ def test_a_batch_that_cannot_be_shared_shows_the_arithmetic():
         TrainBatches(1, 32, 0, 0, 2)
 
 
-def test_fewer_images_than_a_batch_make_one_smaller_batch():
-    batches = TrainBatches(7, 32, 0, 0, 2)
-    assert (batches.batch, batches.steps) == (6, 1)
+@pytest.mark.parametrize(("count", "batch", "steps"), [(7, 7, 1), (54, 27, 2), (64, 32, 2), (65, 21, 3), (201, 28, 7)])
+def test_batches_are_equal_at_most_as_asked_and_leave_out_fewer_images_than_there_are_batches(count, batch, steps):
+    for rank in range(2):
+        batches = TrainBatches(count, 32, 0, rank, 2)
+        assert (batches.batch, batches.steps) == (batch, steps)
+        assert {size for _, _, size in batches} == {batch}
+    assert count - batch * steps < steps
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -49,8 +53,8 @@ def test_fewer_images_than_a_batch_make_one_smaller_batch():
 def test_every_sample_is_evaluated_exactly_once_and_all_workers_take_as_many_steps(count, world):
     shares = [list(EvaluationBatches(count, 8, rank, world)) for rank in range(world)]
     assert len({len(share) for share in shares}) == 1
-    assert len({tuple(len(positions) for _, positions in share) for share in shares}) == 1
-    seen = Counter(int(at) for share in shares for _, positions in share for at in positions)
+    assert len({tuple(len(positions) for _, positions, _ in share) for share in shares}) == 1
+    seen = Counter(int(at) for share in shares for _, positions, _ in share for at in positions)
     seen.pop(-1, None)
     assert seen == Counter(range(count))
 

@@ -41,7 +41,7 @@ def test_two_workers_are_two_processes_that_each_did_half_the_work(ready):
     two = workers()
     assert [worker["rank"] for worker in two] == [0, 1]
     assert two[0]["pid"] != two[1]["pid"]
-    assert [worker["samples"] for worker in two] == [192, 192]  # half of two epochs of six batches of 32, each
+    assert [worker["samples"] for worker in two] == [196, 196]  # half of two epochs of seven batches of 28, each
     assert "epoch 2/2" in done.stderr
     assert not list(Path(".medimg/train").iterdir())
     about = yaml.safe_load(Path("artifacts/weights/model.yaml").read_text())
