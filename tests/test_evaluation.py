@@ -531,3 +531,17 @@ def test_the_resamples_of_a_hundred_thousand_units_are_never_held_at_once() -> N
     finally:
         tracemalloc.stop()
     assert peak < DRAWS * 100_000  # bytes: less than one for each unit in each resample
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "text"),
+    [
+        (0.9, 0.93, 0.96, "AUROC 0.93 (95 % interval 0.90–0.96) on 9 test patients"),
+        (0.9884, 0.9931, 0.9961, "AUROC 0.993 (95 % interval 0.988–0.996) on 9 test patients"),
+        (0.99, 0.9996, 0.9999, "AUROC 0.9996 (95 % interval 0.9900–0.9999) on 9 test patients"),
+        (0.97, 1.0, 1.0, "AUROC 1.00 (95 % interval 0.97–1.00) on 9 test patients"),
+    ],
+)
+def test_a_value_and_its_interval_have_as_many_digits_as_tell_them_apart(low, value, high, text):
+    headline = {"name": "auroc", "value": value, "low": low, "high": high, "confidence": 0.95}
+    assert summary({"headline": headline, "counts": {"test": {"patients": 9}}}) == text

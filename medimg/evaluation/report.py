@@ -1,6 +1,5 @@
 """report.html: one file that a clinician can read on a phone, a desktop or paper, with nothing to fetch."""
 
-import math
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from typing import Any
@@ -13,7 +12,7 @@ from medimg.evaluation.cautions import cautions
 from medimg.evaluation.estimate import Estimate
 from medimg.evaluation.result import Result
 from medimg.evaluation.sources import Sources
-from medimg.evaluation.summary import interval, number
+from medimg.evaluation.summary import digits, interval, number
 from medimg.evaluation.words import GLOSSARY, METRICS, PERCENTAGES, REFUSALS, RULES, UNITS
 
 PACKAGES = ["medimg", "torch", "monai", "pytorch-lightning", "ray", "pydicom", "numpy", "scipy", "pandas", "matplotlib"]
@@ -84,19 +83,16 @@ def _headline(result: Result, metrics: dict[str, Any]) -> dict[str, str]:
     if headline["value"] is None:
         return {"name": name, "value": "undefined", "interval": "", "sentence": f"Undefined: {headline['reason']}."}
     one = UNITS[result.study.unit][0]
-    low, high = round(100 * headline["low"]), math.floor(100 * headline["high"] + 0.5 * (headline["high"] < 0.99))
+    pairs = 10 ** digits(headline)  # as many as tell the ends of the interval apart
+    low, value, high = (round(pairs * headline[end]) for end in ("low", "value", "high"))
     sentence = (
-        f"Of 100 pairs of one positive and one negative {one}, the model ranks {_of_hundred(headline['value'])} in the "
-        f"right order; these data are compatible with {low} to {high}. Guessing would get 50"
+        f"Of {pairs:,} pairs of one positive and one negative {one}, the model ranks "
+        f"{'all' if headline['value'] == 1 else f'about {value:,}'} in the right order; these data are compatible with "
+        f"{low:,} to {high:,}. Guessing would get {pairs // 2:,}"
         f"{', which these data do not rule out' if headline['low'] <= 0.5 <= headline['high'] else ''}."
     )
-    return {"name": name, "value": number(headline["value"]), "interval": interval(headline), "sentence": sentence}
-
-
-def _of_hundred(value: float) -> str:
-    if value == 1:
-        return "all"
-    return "more than 99" if value > 0.995 else f"about {round(100 * value)}"
+    shown = number(headline["value"], digits(headline))
+    return {"name": name, "value": shown, "interval": interval(headline), "sentence": sentence}
 
 
 def _rows(result: Result) -> list[dict[str, str]]:

@@ -12,14 +12,26 @@ def summary(metrics: dict[str, Any]) -> str:
     who = f"on {patients} test patient{'' if patients == 1 else 's'}"
     if headline["value"] is None:
         return f"{name} is undefined {who}: {headline['reason']}"
-    return f"{name} {number(headline['value'])} ({interval(headline)}) {who}"
+    return f"{name} {number(headline['value'], digits(headline))} ({interval(headline)}) {who}"
 
 
 def interval(estimate: dict[str, Any]) -> str:
     """``95 % interval 0.88–0.96`` of a headline with ``confidence``, ``low`` and ``high``."""
     if estimate["low"] is None:
         return "no interval"
-    return f"{100 * estimate['confidence']:g} % interval {number(estimate['low'])}–{number(estimate['high'])}"
+    low, high = (number(estimate[end], digits(estimate)) for end in ("low", "high"))
+    return f"{100 * estimate['confidence']:g} % interval {low}–{high}"
+
+
+def digits(estimate: dict[str, Any]) -> int:
+    """Decimals for a value and its interval alike: two, or as many as keep the ends apart and what is not 1 from 1."""
+    ends = [value for value in (estimate["low"], estimate["value"], estimate["high"]) if value is not None]
+    for count in range(2, 6):
+        shown = {f"{value:.{count}f}" for value in ends}
+        apart = len(ends) < 3 or f"{ends[0]:.{count}f}" != f"{ends[-1]:.{count}f}"
+        if apart and (f"{1:.{count}f}" not in shown or max(ends) == 1):
+            return count
+    return 6
 
 
 def number(value: float, digits: int = 2) -> str:
