@@ -80,7 +80,7 @@ def _trainer(settings: Train, place: Place) -> pl.Trainer:
     warnings.filterwarnings("ignore", module="pytorch_lightning")  # advice to programmers
     return pl.Trainer(
         max_epochs=settings.max_epochs,
-        accelerator="auto",
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",  # not Apple's, which lacks float64 and DDP
         devices="auto" if place.world > 1 else 1,
         strategy=place.strategy,
         plugins=list(place.plugins),
