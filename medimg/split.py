@@ -86,8 +86,9 @@ def split(task: Task, seed: int, settings: Split) -> None:
     summary = _summary(parts, truth, before, ledger) | {"seed": seed, "each_image_is_a_patient": without_id}
     _check(summary)
     write_table(PARTS, parts, PARTS_SCHEMA)
-    write_csv(LEDGER, pd.DataFrame(sorted(ledger.rows), columns=LEDGER_COLUMNS), LEDGER_COLUMNS)
     write_json(SPLIT, summary)
+    # Last: a run killed before this line leaves no trace in the draw, and one killed after it is done.
+    write_csv(LEDGER, pd.DataFrame(sorted(ledger.rows), columns=LEDGER_COLUMNS), LEDGER_COLUMNS)
     print(sentence(summary))
 
 
