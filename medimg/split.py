@@ -83,8 +83,8 @@ def split(task: Task, seed: int, settings: Split) -> None:
     excluded.update(_across(labelled[~labelled.index.isin(repeats.index)], part))
     part = part.where(excluded.isna(), "excluded")
     parts = pd.DataFrame({"sample": index["sample"], "patient": index["patient"], "part": part, "reason": excluded})
-    summary = _summary(parts, truth, before, ledger) | {"seed": seed, "each_image_is_a_patient": without_id}
-    _check(summary)
+    summary = _summary(parts, truth) | {"seed": seed, "each_image_is_a_patient": without_id}
+    _check(summary, fixed=bool(before.rows))
     write_table(PARTS, parts, PARTS_SCHEMA)
     write_json(SPLIT, summary)
     # Last: a run killed before this line leaves no trace in the draw, and one killed after it is done.
@@ -203,7 +203,8 @@ def _part_of_hash(value: int, settings: Split) -> str:
     return "test" if share < settings.test else "validation" if share < settings.test + settings.validation else "train"
 
 
-def _summary(parts: pd.DataFrame, truth: pd.Series, before: Ledger, ledger: Ledger) -> dict[str, Any]:
+def _summary(parts: pd.DataFrame, truth: pd.Series) -> dict[str, Any]:
+    # Nothing of the ledger as it was before: a second run says the same as the first.
     counts = {}
     for part in DRAWN:
         rows = parts[parts["part"] == part]
@@ -216,12 +217,10 @@ def _summary(parts: pd.DataFrame, truth: pd.Series, before: Ledger, ledger: Ledg
     return {
         "parts": counts,
         "excluded": dict(sorted(reasons.items())),
-        "known_patients": len(before.rows),
-        "new_patients": len(ledger.rows) - len(before.rows),
     }
 
 
-def _check(summary: dict[str, Any]) -> None:
+def _check(summary: dict[str, Any], fixed: bool) -> None:
     patients = sum(count["patients"] for count in summary["parts"].values())
     if patients < 2 * len(DRAWN):
         raise SplitError(
@@ -235,7 +234,7 @@ def _check(summary: dict[str, Any]) -> None:
                 "images: nothing can be learned from it or measured on it. Add patients of the missing class"
                 + (
                     f"; the parts of known patients are fixed by {LEDGER}."
-                    if summary["known_patients"]
+                    if fixed
                     else ", or change split.validation and split.test."
                 )
             )

@@ -76,6 +76,14 @@ def test_the_split_does_not_depend_on_the_order_of_files_but_on_the_seed(index):
     assert LEDGER.read_bytes() != first
 
 
+def test_a_second_split_of_the_same_patients_writes_the_same_bytes(index):
+    index(names(60))
+    split(TASK, 0, Split())
+    first = [path.read_bytes() for path in (LEDGER, PARTS, SPLIT)]
+    split(TASK, 0, Split())
+    assert [path.read_bytes() for path in (LEDGER, PARTS, SPLIT)] == first
+
+
 def test_a_patient_keeps_its_part_for_life(index):
     index(names(60))
     split(TASK, 0, Split())
