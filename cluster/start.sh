@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Start Ray on this machine: as the head of a cluster, or as one more node of it.
 #
-#   cluster/start.sh head [ADDRESS] [PORT]   the address that the other machines reach; 127.0.0.1 keeps Ray to this one
+#   cluster/start.sh head [ADDRESS] [PORT]   the address that the other machines reach (else 127.0.0.1)
 #   cluster/start.sh node HEAD:PORT          on every other machine, after copying ~/.ray/auth_token there (mode 0600)
 #
-# Then, in the study: RAY_ADDRESS=HEAD:PORT dvc repro. Who has the token can run code on every node; without it, nobody.
+# Then, in the study: RAY_ADDRESS=HEAD:PORT dvc repro. Ray listens on every network
+# interface. Who has the token can run code on every node; without it, nobody.
 set -euo pipefail
 
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
@@ -29,7 +30,7 @@ node)
     ray start --address="$2" --disable-usage-stats
     ;;
 *)
-    sed -n '2,8s/^# \{0,1\}//p' "$0"
+    sed -n '2,9s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac

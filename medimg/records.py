@@ -10,7 +10,6 @@ from medimg.errors import DataError
 from medimg.files import publish
 
 DATA = Path("data")
-IMAGES = DATA / "images"
 LABELS = DATA / "labels.csv"
 IMPORTS = DATA / "imports"
 

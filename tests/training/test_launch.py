@@ -169,7 +169,7 @@ def test_transfer_starts_from_the_weights_of_an_earlier_run(ready):
 
 @pytest.mark.slow
 def test_training_runs_on_the_cluster_that_ray_address_names(ready, tmp_path):
-    """A cluster started with cluster/start.sh: token on, readable by its owner alone, loopback only."""
+    """A cluster started with cluster/start.sh: token on, readable by its owner alone."""
     token = tmp_path / "token"
     own = {"RAY_AUTH_TOKEN_PATH": str(token), "RAY_AUTH_MODE": "token", "RAY_TMPDIR": tempfile.mkdtemp(prefix="ray-")}
     environment = os.environ | own
