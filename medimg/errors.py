@@ -9,7 +9,11 @@
     ├── BorderError        medimg import: a source that cannot be read, an output that holds something else
     ├── SplitError         a split that would leak, or that cannot be drawn
     ├── TrainingError      a batch that cannot be shared, weights that do not fit, a loss that is not a number
+    ├── ClusterError       the Ray cluster does not answer, or a node cannot do its share
     ├── BusyError          another process holds the lock
+    ├── RegistryError      registry/: no champion, a history that was changed, a model that may not be champion
+    │   └── AwayError      a bundle that is neither in DVC's cache nor to be had from its remote now
+    ├── NightError         a night that ends before its decision, with the exit status that says why
     ├── ImageError         one file that cannot be used: a code of ``Refusal`` and a plain sentence
     └── NotAnImage         one file that was never meant to be one (labels.csv, a DICOM report): counted, no error
 
@@ -18,6 +22,7 @@ was read from an image header.
 """
 
 from enum import StrEnum
+from typing import Self
 
 
 class MedimgError(Exception):
@@ -48,25 +53,75 @@ class TrainingError(MedimgError):
     """Training cannot start, or its result cannot be used."""
 
 
+class ClusterError(MedimgError):
+    """The Ray cluster that RAY_ADDRESS names does not answer, or a node cannot do its share."""
+
+
 class BusyError(MedimgError):
     """Another process holds the lock."""
+
+
+class RegistryError(MedimgError):
+    """registry/ names no champion, its history was changed, or a model is not whole."""
+
+
+class AwayError(RegistryError):
+    """A bundle is neither in DVC's cache nor to be had from its remote now."""
+
+
+class NightError(MedimgError):
+    """A night ends before its decision; ``status`` is what ``medimg retrain`` exits with."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(status, sentence)
+        self.status = status
+        self.sentence = sentence
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 class Refusal(StrEnum):
     """Why a file is quarantined: the closed list. The value is what stands in quarantine.csv."""
 
-    UNREADABLE = "unreadable"  # the file system refuses, or the file is empty
-    CORRUPT = "corrupt"  # header or pixels do not decode, or pixels are not numbers
-    TRUNCATED = "truncated"  # fewer pixel bytes than the header promises
-    UNSUPPORTED = "unsupported"  # a transfer syntax, photometric interpretation or colour type not read yet
-    GEOMETRY = "geometry"  # spacing or shape that cannot be true
-    NOT_2D = "not-2d"  # several frames or slices
-    NO_PATIENT = "no-patient"  # neither header nor labels.csv says whose image it is
-    CONFLICT = "conflict"  # same SOP instance, other pixels; or header and labels.csv name different patients
-    BURNED_IN = "burned-in"  # the header says that the pixels show text
-    CRASHED = "crashed"  # the process that read it died
-    TIMEOUT = "timeout"  # reading took longer than the limit
-    MEMORY = "memory"  # reading took more memory than the limit
+    sentence: str
+    """what it means, for people"""
+
+    def __new__(cls, code: str, sentence: str = "") -> Self:
+        """A code and what it means."""
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.sentence = sentence
+        return member
+
+    UNREADABLE = "unreadable", "The file cannot be read, or it is empty."
+    CORRUPT = "corrupt", "Header or pixels do not decode."
+    TRUNCATED = "truncated", "The file ends before its pixels do."
+    UNSUPPORTED = "unsupported", "A format, compression or colour that medimg does not read."
+    GEOMETRY = "geometry", "A pixel spacing or shape that cannot be true, or a mask of another shape."
+    NOT_2D = "not-2d", "Several frames or slices where one image is expected."
+    NOT_A_NUMBER = "not-a-number", "Pixels that are not numbers (NaN), as around a resampled volume."
+    NOT_3D = "not-3d", "Too few slices for a volume, or slices that do not say where they lie."
+    LOCALIZER = "localizer", "A scout image, no slice of a volume."
+    SHAPES = "mixed-shapes", "Slices of one volume differ in size or pixel spacing."
+    MISSING = "missing-slice", "A gap between the slices of a volume, or fewer of them than at other times."
+    UNEVEN = "uneven-spacing", "Slices at uneven distances, or out of line."
+    BLANK = "blank", "No pixel is as bright as preprocess.foreground asks for."
+    TILT = "gantry-tilt", "Slices stacked at a slant."
+    DUPLICATE = "duplicate-position", "Two slices at one place, which nothing tells apart."
+    NO_PATIENT = "no-patient", "Nothing says whose image it is."
+    CONFLICT = "conflict", "Two files, or a file and labels.csv, contradict each other about pixels, patient or label."
+    BURNED_IN = "burned-in", "The header says that the pixels show text, which may identify the patient."
+    UNSAFE = "unsafe", "A link, a device, or a name that leads out of its archive."
+    PACKED = "packed", "An archive or a compressed file within the source: what is in it was not looked at."
+    INCOMPLETE = "incomplete", "The archive of the hospital did not give the whole series."
+    WITHHELD = (
+        "withheld",
+        "The archive of the hospital lists it, and refuses it to us or names it by no UID.",
+    )
+    CRASHED = "crashed", "The process that read it died."
+    TIMEOUT = "timeout", "Reading it took longer than the limit."
+    MEMORY = "memory", "Reading it took more memory than the limit."
 
 
 class ImageError(MedimgError):

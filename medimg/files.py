@@ -1,6 +1,7 @@
 """Files that are whole or not there: atomic publish, content hash, lock."""
 
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -95,6 +96,7 @@ def sha256_json(value: Any) -> str:
     return sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
 
 
+@functools.cache
 def code_sha256() -> str:
     """SHA-256 of every line of medimg's own code: two runs with the same one ran the same program."""
     room = Path(__file__).parent

@@ -1,5 +1,6 @@
 """A study is a folder: this makes one, and writes down which code it was made with."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -14,11 +15,15 @@ from medimg.files import write_text
 from medimg.stage import LOCK, lock_head
 
 TEMPLATE = "params.yaml", "dvc.yaml", "pipelines"
-IGNORED = "/.medimg/\n/artifacts/\n/dvc_plots/\n/plots/\n__pycache__/\n"
+AUGMENT = """augment:                 # docs/augmentation.md; every key of the preset can be set here
+  preset: mild           # none, mild, cxr, ct, mr, us or fundus
+
+"""
+IGNORED = "/.medimg/\n/answers/\n/artifacts/\n/dvc_plots/\n/plots/\n__pycache__/\n"
 
 
-def make(folder: Path) -> None:
-    """Make a study in ``folder``, under Git and DVC, ready for ``medimg import``.
+def make(folder: Path, quiet: bool = False) -> None:
+    """Make a study in ``folder``, under Git and DVC, ready for ``medimg import``; ``quiet``: without what comes next.
 
     Raises:
         ParamsError: the folder holds something already, or Git is not installed.
@@ -28,10 +33,10 @@ def make(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ParamsError(f"{folder} holds something already. Name a folder that is empty or does not exist.")
     folder.mkdir(parents=True, exist_ok=True)
-    template = _template()
-    shutil.copytree(template / "pipelines", folder / "pipelines", ignore=shutil.ignore_patterns("__pycache__"))
-    write_text(folder / "params.yaml", _params((template / "params.yaml").read_text(encoding="utf-8")))
-    write_text(folder / "dvc.yaml", _dvc((template / "dvc.yaml").read_text(encoding="utf-8")))
+    source = template()
+    shutil.copytree(source / "pipelines", folder / "pipelines", ignore=shutil.ignore_patterns("__pycache__"))
+    write_text(folder / "params.yaml", _params((source / "params.yaml").read_text(encoding="utf-8")))
+    write_text(folder / "dvc.yaml", _dvc((source / "dvc.yaml").read_text(encoding="utf-8")))
     write_text(folder / ".gitignore", IGNORED)
     write_text(folder / ".dvcignore", "__pycache__\n.partial-*\n")
     write_lock(folder)
@@ -48,10 +53,12 @@ def make(folder: Path) -> None:
     )
     for option, value in {"analytics": "false", "check_update": "false", "autostage": "true"}.items():
         _run(folder, sys.executable, "-m", "dvc", "config", f"core.{option}", value)
-    print(
-        f"A study in {folder}/. Next:\n  cd {folder}\n  medimg import /path/to/images --labels /path/to/labels.csv\n"
-        "  then set study.question, study.label and study.positive in params.yaml, and run: dvc repro"
-    )
+    if not quiet:
+        print(
+            f"A study in {folder}/. Next:\n  cd {folder}\n"
+            "  medimg import /path/to/images --labels /path/to/labels.csv\n"
+            "  then set study.question, study.label and study.positive in params.yaml, and run: dvc repro"
+        )
 
 
 def write_lock(folder: Path) -> None:
@@ -90,7 +97,7 @@ def _closure(root: str) -> dict[str, str]:
     return found
 
 
-def _template() -> Path:
+def template() -> Path:
     """Where params.yaml, dvc.yaml and pipelines/ are: beside the package in the repository, else installed with it."""
     beside = Path(medimg.__file__).parent.parent
     return beside if (beside / "dvc.yaml").is_file() else beside / "medimg_study"
@@ -105,7 +112,6 @@ def _params(text: str) -> str:
         "None. A demonstration on synthetic images; not for any decision about a person.": "Research only.",
         "test: 0.35": "test: 0.3",
         "  size: 96  ": "  size: 224 ",
-        "flip: 0.5  ": "flip: 0.0  # left-right; 0 where laterality matters",
         "max_epochs: 16": "max_epochs: 30",
         "patience: 16": "patience: 10",
         "name: resnet10": "name: resnet18",
@@ -114,7 +120,7 @@ def _params(text: str) -> str:
         if old.rstrip() not in text:
             raise MedimgError(f"The template params.yaml does not say {old!r}: mend medimg/study.py.")
         text = text.replace(old.rstrip(), new.rstrip(), 1)
-    return text
+    return re.sub(r"^augment:.*?(?=^\S)", AUGMENT, text, flags=re.DOTALL | re.MULTILINE)
 
 
 def _dvc(text: str) -> str:

@@ -8,8 +8,7 @@ def main() -> None:
     from medimg.bundle import bundle
     from medimg.params import load
 
-    params = load()
-    bundle(params.study, params.preprocess)
+    bundle(load())
 
 
 if __name__ == "__main__":

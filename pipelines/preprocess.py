@@ -8,7 +8,8 @@ def main() -> None:
     from medimg.params import load
     from medimg.preprocess import preprocess
 
-    preprocess(load().preprocess)
+    params = load()
+    preprocess(params.preprocess, params.ingest.sample, params.ingest.geometry)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ def main() -> None:
     from medimg.tasks import task_of
 
     params = load()
-    preview(task_of(params.study), params.study.seed, params.preview, params.augment)
+    stacking = params.ingest.geometry if params.ingest.sample == "volume" else None
+    preview(task_of(params.study), params.study.seed, params.preview, params.augment, stacking)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ def main() -> None:
     from medimg.tasks import task_of
 
     params = load()
-    split(task_of(params.study), params.study.seed, params.split)
+    split(task_of(params.study), params.study.seed, params.split, params.train.folds)
 
 
 if __name__ == "__main__":

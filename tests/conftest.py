@@ -1,11 +1,12 @@
 """What tests share: temporary studies, never the root."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
-from studies import copy_study
+from studies import copy_study, run_stage, set_params
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # `python` of a stage is ours
 os.environ.pop("RAY_ADDRESS", None)  # a test brings its own cluster or none
@@ -36,4 +37,47 @@ def study(tmp_path: Path, demo_data: Path, monkeypatch: pytest.MonkeyPatch) -> P
     folder = tmp_path / "study"
     copy_study(folder, demo_data)
     monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
+    """The demo study up to the store, at 32 pixels and two short epochs; to copy."""
+    from medimg.ingest import ingest
+    from medimg.params import load
+    from medimg.preprocess import preprocess
+    from medimg.split import split
+    from medimg.tasks import task_of
+
+    folder = tmp_path_factory.mktemp("prepared") / "study"
+    copy_study(folder, demo_data)
+    tiny = {"max_epochs": 2, "batch_size": 32, "patience": 5}
+    set_params(folder, preprocess={"size": 32}, train=tiny, augment={"noise": {"probability": 0.5, "std": 0.02}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        params = load()
+        ingest(params.study.label, params.ingest)
+        split(task_of(params.study), params.study.seed, params.split)
+        preprocess(params.preprocess)
+    return folder
+
+
+@pytest.fixture
+def ready(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study that is ready to train, the current folder."""
+    folder = tmp_path / "study"
+    shutil.copytree(prepared, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundled(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
+    """The demo study after a short training, with its bundle; to read."""
+    folder = tmp_path_factory.mktemp("bundled") / "study"
+    copy_study(folder, demo_data)
+    set_params(folder, preprocess={"size": 32, "window": "header"}, train={"max_epochs": 2}, saliency={"cases": 1})
+    for stage in ("ingest", "split", "preprocess", "train", "predict", "evaluate", "bundle"):
+        done = run_stage(stage, folder)
+        assert done.returncode == 0, done.stdout + done.stderr
     return folder

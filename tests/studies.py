@@ -1,14 +1,26 @@
 """Making and running temporary studies."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
+from medimg.border.account import Summary
+from medimg.border.locate import locate
+from medimg.border.pipeline import import_from
+
 ROOT = Path(__file__).parent.parent
+ONLY_IN_CAMPAIGNS = pytest.mark.skipif(
+    os.environ.get("MEDIMG_CAMPAIGN") != "all", reason="minutes: make campaigns runs it"
+)
 
 
 def copy_study(folder: Path, data: Path | None) -> None:
@@ -44,7 +56,58 @@ def run_stage(name: str, folder: Path | None = None, **environment: str) -> subp
     )
 
 
+def run_medimg(*words: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "medimg", *words],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
 def run_dvc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "dvc", *words], cwd=folder, capture_output=True, text=True, check=False
     )
+
+
+def git(*words: str) -> None:
+    own = ["-c", "user.name=tester", "-c", "user.email=tester@example.org", "-c", "core.hooksPath=/dev/null"]
+    subprocess.run(["git", *own, *words], check=True, capture_output=True)
+
+
+def commit(folder: Path, remote: Path) -> None:
+    """Put the current study, which is in ``folder``, under Git, and its data on a remote in a folder."""
+    shutil.copytree(ROOT / "cluster", folder / "cluster")
+    with (folder / ".dvc/config").open("a") as config:
+        config.write(f"    remote = storage\n['remote \"storage\"']\n    url = {remote}\n")
+    git("init", "--quiet")
+    assert run_dvc(folder, "add", "--quiet", "data").returncode == 0
+    git("add", ".")
+    git("commit", "--quiet", "--message", "a study")
+    assert run_dvc(folder, "push", "--quiet", "data.dvc").returncode == 0
+
+
+def import_folder(source: Path, labels: Path | None, out: Path, keep: Collection[str] = (), **options: Any) -> Summary:
+    """What ``medimg import`` does with a folder, archive or address."""
+    return import_from(locate(str(source), out), labels, out, keep, **options)
+
+
+def shares(said: str) -> dict[str, int]:
+    """Address of a node → the pieces of work that it did, as a stage or command reports them."""
+    (line,) = re.findall(r"^on the Ray cluster: (.*)", said, re.MULTILINE)
+    pieces = [re.search(r"(?:(\d+) on )?.*?(127[\d.]+)", piece) for piece in line.split(", ")]
+    return {found[2]: int(found[1] or 1) for found in pieces if found}
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 300) -> Any:
+    """What ``condition`` gives as soon as it is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.2)
+    raise AssertionError("it did not happen")

@@ -117,10 +117,10 @@ def touch(path):
         ("medimg/evaluation/words.py", {"evaluate"}),
         ("medimg/bundle.py", {"bundle"}),
         ("medimg/training/launch.py", {"train"}),
-        ("medimg/augment.py", {"preview", "train"}),
-        ("medimg/images/dicom.py", {"ingest", "preprocess"}),
+        ("medimg/augment/apply.py", {"preview", "train"}),
+        ("medimg/images/dicom.py", {"ingest", "preprocess", "preview"}),
         ("medimg/errors.py", set()),
-        ("medimg/cli.py", set()),
+        ("medimg/cli/__init__.py", set()),
     ],
 )
 def test_a_change_to_code_makes_stale_the_stages_that_it_decides_and_no_other(study, file, stale):
@@ -151,7 +151,10 @@ def test_a_parameter_can_be_tried_as_an_experiment(study, tmp_path):
     shutil.copytree(study, folder)
     done = run_dvc(folder, "exp", "run", "--set-param", "evaluate.threshold.rule=sensitivity")
     assert ran(done) == ["evaluate", "bundle"]
-    assert yaml.safe_load((folder / "artifacts/evaluation/operating.yaml").read_text())["rule"] == "sensitivity"
+    assert (
+        yaml.safe_load((folder / "artifacts/evaluation/operating.yaml").read_text())["thresholds"]["lesion"]["rule"]
+        == "sensitivity"
+    )
 
 
 @pytest.mark.slow
@@ -166,3 +169,19 @@ def test_the_demo_study_as_it_stands_is_learned(tmp_path, demo_data):
     workers = json.loads((folder / "artifacts/training/workers.json").read_text())
     assert len(workers) == 1
     assert Path(folder / "artifacts/preview.png").stat().st_size > 10_000
+
+
+def test_curves_of_several_questions_are_drawn_apart(tmp_path):
+    """DVC's own template joins all rows of a file into one line."""
+    plots = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"plots": plots}))
+    for name in ("pipelines", "artifacts/evaluation"):
+        (tmp_path / name).mkdir(parents=True)
+    shutil.copy(ROOT / "pipelines/lines.json", tmp_path / "pipelines")
+    rows = ["question,fpr,tpr,threshold", "mass,0,0,1", "mass,1,1,0", "fluid,0,0,1", "fluid,0,1,0.5", "fluid,1,1,0"]
+    (tmp_path / "artifacts/evaluation/roc.csv").write_text("\n".join(rows) + "\n")
+    run_dvc(tmp_path, "init", "--no-scm", "--quiet")
+    done = run_dvc(tmp_path, "plots", "show", "--json")
+    drawn = json.loads(done.stdout)["data"]["artifacts/evaluation/roc.csv"][0]["content"]
+    assert drawn["encoding"]["color"]["field"] == "question" and drawn["encoding"]["order"] is None
+    assert drawn["encoding"]["x"]["field"] == "fpr" and len(drawn["data"]["values"]) == 5

@@ -5,6 +5,7 @@ import hashlib
 import html
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -15,28 +16,42 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 from scipy.special import expit
+from studies import ROOT
 
+from medimg.cli.results import result
 from medimg.errors import DataError
-from medimg.evaluation import evaluate, summary
+from medimg.evaluation import curves, evaluate, summary
 from medimg.evaluation.bootstrap import DRAWS
-from medimg.evaluation.figures import learning_curves
-from medimg.params import Evaluate, Params, Study, Threshold
+from medimg.evaluation.figures import Drawing, learning_curves
+from medimg.evaluation.sources import read
+from medimg.params import NO_RESULT, Evaluate, Params, Study, Threshold
 from medimg.records import (
     EVALUATION,
     INDEX,
+    INDEX_SCHEMA,
     INGEST,
     PARTS,
     PARTS_SCHEMA,
-    PREDICTIONS,
-    PREDICTIONS_SCHEMA,
+    PREVIEW_FINDINGS,
     SPLIT,
+    STORE,
     TRAINING,
     WEIGHTS,
+    Predictions,
+    write_predictions,
     write_table,
 )
+from medimg.store import Geometry, Row, rebuild
+from medimg.tasks import task_of
 
-FILES = ["calibration.csv", "methods.json", "metrics.json", "operating.yaml", "report.html", "roc.csv"]
+FILES = [
+    *("answers.csv", "calibration.csv", "cautions.json", "decision.csv", "methods.json", "metrics.json"),
+    *("operating.yaml", "pr.csv", "report.html", "roc.csv", "shortcuts.json", "subgroups.json"),
+]
 WEIGHT = "ab" * 32
 MODEL = {
     "name": "resnet18",
@@ -45,7 +60,7 @@ MODEL = {
     "parameters": 11_170_753,
     "weights": "from scratch",
     "transferred": None,
-    "epoch": 1,
+    "members": [{"epoch": 1, "score": 0.8}],
     "weights_sha256": WEIGHT,
 }
 
@@ -81,6 +96,13 @@ def predictions(patients: int = 80, images: int = 2, seed: int = 0, **columns: o
     return rows.assign(**columns)
 
 
+def store(rows: pd.DataFrame) -> None:
+    """Write flat columns as predictions.parquet."""
+    about = rows.reindex(columns=["sample", "patient", "study", "part", "fold", "weights"])
+    numbers = (rows[[name]].to_numpy(float) for name in ("truth", "logit", "probability"))
+    write_predictions(Predictions(about, *numbers))
+
+
 def scored(rows: pd.DataFrame, logit: np.ndarray) -> pd.DataFrame:
     return rows.assign(logit=logit, probability=expit(logit))
 
@@ -90,24 +112,48 @@ def put(path: Path, value: object) -> None:
     path.write_text(json.dumps(value))  # which is YAML as well
 
 
+def index(rows: pd.DataFrame) -> pd.DataFrame:
+    """What ingest would say of the same images."""
+    facts = {"format": "png", "photometric": "MONOCHROME2", "file_sha256": "f", "pixel_sha256": "p"}
+    facts |= {"channels": 1, "height": 96, "width": 96, "bits": 8, "files": 1, "frames": 1, "depth": 1}
+    facts |= {"path": rows["sample"] + ".png"}
+    facts |= {"sex": np.where(rows["patient"].str[-1].isin(list("0145")), "F", "M"), "label": "finding"}
+    table = rows[["sample", "patient", "study"]].assign(**facts).reindex(columns=INDEX_SCHEMA.names)
+    return table.sort_values("sample")
+
+
 def prepare(rows: pd.DataFrame) -> None:
     """The files that earlier stages leave, of an uneventful run."""
-    part = {"patients": 1234, "images": 4321, "positive": 99}
+    classes = {name: {"patients": 50, "images": 99} for name in ("negative", "positive")}
+    part = {
+        "patients": 1234,
+        "images": 4321,
+        "classes": classes,
+        "subgroups": {"sex": {"F": {"patients": 9, "images": 12}}},
+    }
     put(
         SPLIT,
-        {"parts": dict.fromkeys(["test", "train", "validation"], part), "excluded": {}}
+        {
+            "parts": dict.fromkeys(["test", "train", "validation"], part),
+            "excluded": {},
+            "folds": [],
+            "few": [],
+            "redraw": False,
+        }
         | {"each_image_is_a_patient": 0},
     )
     put(
         INGEST,
         {"seen": 200, "indexed_files": 160, "not_an_image": 0, "quarantined": 0, "by_code": {}, "refused_at_import": {}}
-        | {"patients": 80, "sites": {}, "unlabelled": 0, "unverified": 0},
+        | {"patients": 80, "sites": {}, "unlabelled": 0, "unverified": 0, "nobody": 0},
     )
-    INDEX.write_bytes(b"an index")
-    write_table(PARTS, rows[["sample", "patient", "part"]].assign(reason=None), PARTS_SCHEMA)
-    write_table(PREDICTIONS, rows, PREDICTIONS_SCHEMA)
+    INDEX.unlink(missing_ok=True)
+    write_table(INDEX, index(rows), INDEX_SCHEMA)
+    write_table(PARTS, rows[["sample", "patient", "part"]].assign(reason=None, fold=None), PARTS_SCHEMA)
+    store(rows)
     put(WEIGHTS / "model.yaml", MODEL)
     put(TRAINING / "workers.json", [{"rank": 0, "node": "node-a", "pid": 12345, "device": "cuda:0", "samples": 80}])
+    put(TRAINING / "training.json", {"images_a_second": 40, "waiting_for_data": 0.01, "warnings": [], "stopped": None})
     (TRAINING / "history.csv").write_text(
         "epoch,train_loss,validation_loss,validation_score,learning_rate,seconds,samples\n"
         "0,0.9,0.8,0.5,0.1,2,80\n1,0.7,0.6,0.8,0.1,2,80\n2,0.5,0.5,0.7,0.1,2,80\n"
@@ -133,7 +179,9 @@ def written() -> dict[str, bytes]:
 
 
 def operating() -> dict:
-    return yaml.safe_load((EVALUATION / "operating.yaml").read_text())
+    """The one threshold."""
+    (point,) = yaml.safe_load((EVALUATION / "operating.yaml").read_text())["thresholds"].values()
+    return point
 
 
 def report() -> str:
@@ -208,8 +256,9 @@ def test_roc_csv_holds_the_area() -> None:
     metrics = run(predictions())
     curve = pd.read_csv(EVALUATION / "roc.csv")
     assert np.trapezoid(curve["tpr"], curve["fpr"]) == pytest.approx(metrics["test"]["auroc"]["value"], abs=1e-4)
-    assert list(curve.columns) == ["fpr", "tpr", "threshold"]
-    assert list(pd.read_csv(EVALUATION / "calibration.csv").columns) == ["predicted", "observed", "low", "high", "n"]
+    assert list(curve.columns) == ["question", "fpr", "tpr", "threshold"]
+    bins = pd.read_csv(EVALUATION / "calibration.csv")
+    assert list(bins.columns) == ["question", "predicted", "observed", "low", "high", "n"]
 
 
 def test_the_threshold_comes_from_validation_alone() -> None:
@@ -285,7 +334,7 @@ def test_the_smallest_study() -> None:
     rows = predictions(patients=4, images=1, truth=[0.0, 0.0, 1.0, 1.0])
     metrics = run(rows)
     assert metrics["headline"]["high"] - metrics["headline"]["low"] > 0.9
-    assert "Test holds 1 positive patient only" in report()
+    assert "Test holds 1 positive patient and 1 negative patient only" in report()
 
 
 @pytest.mark.parametrize(("unit", "units"), [("image", 120), ("study", 60), ("patient", 30)])
@@ -313,7 +362,7 @@ def test_patients_whose_images_disagree_are_counted() -> None:
     first = rows.index[(rows["part"] == "test") & (rows["truth"] > 0)][0]
     rows.loc[first, "truth"] = 0.0
     run(rows, unit="patient")
-    assert "1 of 40 patients in test hold positive and negative images." in report()
+    assert "1 of 40 patients in test hold images with different truths." in report()
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
@@ -326,6 +375,64 @@ def test_an_empty_part_is_an_error(part: str) -> None:
 def test_no_predictions_are_an_error() -> None:
     with pytest.raises(DataError, match="dvc repro"):
         again()
+
+
+def test_the_checklists_say_what_divided_the_patients_and_chose_the_epoch() -> None:
+    def told(**blocks: object) -> str:
+        evaluate(Params.model_validate({"study": study(), **blocks}))
+        return (EVALUATION / "report.html").read_text()
+
+    prepare(predictions())
+    plain = told()
+    assert "By patient: train 33%, validation 33%, test 33%; all drawn once." in plain
+    assert "The epoch with the best AUROC on validation, number 2." in plain
+    ruled = told(split={"test": 0, "test_sites": ["S1", "S2"]}, train={"monitor": "loss"})
+    assert "; all of S1, S2 are test; the others drawn once." in ruled
+    assert "The epoch with the least loss on validation, number 2." in ruled
+    assert "number 2 of 5 folds is test;" in told(split={"test": 0, "folds": 5, "fold": 2})
+    assert "number 2 of 5 folds is validation;" in told(split={"test": 0.2, "folds": 5, "fold": 2})
+
+
+def test_samples_that_could_not_be_preprocessed_are_counted_and_any_other_that_is_missing_is_an_error() -> None:
+    rows = predictions()
+    prepare(rows)
+    store(rows.iloc[2:])
+    task = task_of(study())
+    with pytest.raises(DataError, match="2 samples differ between"):
+        read(task)
+    held = {sample: sample for sample in rows["sample"].iloc[2:]}
+    with rebuild(STORE, held, np.dtype("uint8")) as images:
+        for sample in held:
+            images.put(sample, Row(np.zeros((1, 8, 8), np.uint8), Geometry((8, 8))))
+    sources = read(task)
+    assert sources.unprocessed == rows["part"].iloc[:2].value_counts().to_dict()
+    assert (sources.parts["part"] == "excluded").sum() == 2
+
+
+def test_what_was_lost_and_what_the_preview_warns_of_stand_in_the_report_and_in_the_result(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = predictions()
+    prepare(rows)
+    put(PREVIEW_FINDINGS, {"warnings": []})
+    again()
+    assert "preview warns" not in report() and "could not be preprocessed" not in report()
+    store(rows.iloc[4:])
+    held = {sample: sample for sample in rows["sample"].iloc[4:]}
+    with rebuild(STORE, held, np.dtype("uint8")) as images:
+        for sample in held:
+            images.put(sample, Row(np.zeros((1, 8, 8), np.uint8), Geometry((8, 8))))
+    put(PREVIEW_FINDINGS, {"warnings": ["12 % of the images have another aspect once preprocessed."]})
+    again()
+    assert "12 % of the images have another aspect" in report()
+    assert "preprocess.max_quarantined allows 5\u00a0%" in report()
+    shutil.copy(ROOT / "params.yaml", ".")
+    result()
+    said = capsys.readouterr().out
+    assert "warning: 4 of 160 samples (2.5\u00a0%) could not be preprocessed and count nowhere" in said
+    assert "warning: The preview warns of the pictures" in said
+    titles = [caution["title"] for caution in json.loads((EVALUATION / "cautions.json").read_text())]
+    assert [html.escape(title) in report() for title in titles] == [True] * said.count("warning: ")
 
 
 @pytest.mark.parametrize(
@@ -345,8 +452,8 @@ def test_a_missing_file_is_a_sentence(path: Path) -> None:
     [
         (lambda rows: rows.assign(patient="P1"), "more than one part"),
         (lambda rows: rows.assign(sample="s"), "more than once"),
-        (lambda rows: rows.assign(truth=2.0), "neither 0 nor 1"),
-        (lambda rows: rows.assign(probability=1.5), "no probability"),
+        (lambda rows: rows.assign(truth=2.0), "truths that this task does not have"),
+        (lambda rows: rows.assign(probability=np.nan), "no finite numbers"),
         (lambda rows: rows.assign(weights=[str(n) for n in range(len(rows))]), "weights"),
     ],
 )
@@ -363,7 +470,7 @@ def test_predictions_of_other_weights_or_another_split_are_refused() -> None:
     with pytest.raises(DataError, match="other weights"):
         again()
     prepare(rows)
-    write_table(PARTS, rows[["sample", "patient", "part"]].iloc[1:].assign(reason=None), PARTS_SCHEMA)
+    write_table(PARTS, rows[["sample", "patient", "part"]].iloc[1:].assign(reason=None, fold=None), PARTS_SCHEMA)
     with pytest.raises(DataError, match="1 samples differ"):
         again()
 
@@ -388,9 +495,10 @@ class Page(HTMLParser):
 def test_the_report_fetches_nothing_and_describes_its_figures() -> None:
     run(predictions())
     page = Page(report())
-    assert page.tags.count("img") == 4
+    assert page.tags.count("img") == 7
     assert all(address.startswith("data:image/svg+xml;base64,") for address in page.fetched)
-    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert not {"link", "iframe", "object"} & set(page.tags)
+    assert page.tags.count("script") == 1
     assert "@import" not in report() and "url(" not in report()
     assert page.silent == 0
     assert '<html lang="en">' in report()
@@ -404,7 +512,7 @@ def test_text_from_outside_is_escaped() -> None:
     change(WEIGHTS / "model.yaml", name=evil)
     put(TRAINING / "workers.json", [{"rank": 0, "node": evil, "pid": 1, "device": evil, "samples": 1}])
     again(question=evil, intended_use=evil, label=evil, positive=evil)
-    assert "<script" not in report()
+    assert report().count("<script") == 1
     assert report().count("&lt;script&gt;") >= 8
 
 
@@ -450,11 +558,11 @@ def test_epochs_count_from_1_as_in_the_training_log() -> None:
     assert "<dt>Best epoch</dt><dd>2</dd>" in report()
     assert "The weights kept are those of epoch 2, with a validation score of 0.800" in report()
     history = pd.read_csv(TRAINING / "history.csv")
-    assert ticks_of_epochs(history, 1) == ["1", "2", "3"]
-    assert ticks_of_epochs(history.iloc[:1], 0) == ["1"]
+    assert ticks_of_epochs(history, [1]) == ["1", "2", "3"]
+    assert ticks_of_epochs(history.iloc[:1], [0]) == ["1"]
 
 
-def ticks_of_epochs(history: pd.DataFrame, kept: int) -> list[str]:
+def ticks_of_epochs(history: pd.DataFrame, kept: list[int]) -> list[str]:
     """The numbers along the first axis of the learning curves."""
     svg = base64.b64decode(learning_curves(history, kept).uri.partition(",")[2]).decode()
     words = re.findall(r">([^<>]+)</text>", svg)
@@ -478,24 +586,24 @@ def test_the_report_shows_the_parameters_that_were_checked_and_reads_no_undeclar
     Path("data.dvc").write_text("outs:\n- md5: d41d8.dir\n  nfiles: 160\n  path: data\n")
     again()
     assert written() == before
-    shown = yaml.safe_load(html.unescape(report().partition('<pre tabindex="0">')[2].partition("</pre>")[0]))
-    assert shown == Params(study=study()).model_dump(mode="json", exclude={"preview"})
+    shown = yaml.safe_load(html.unescape(report().rpartition('<pre tabindex="0">')[2].partition("</pre>")[0]))
+    assert shown == Params(study=study()).model_dump(mode="json", exclude=set(NO_RESULT))
 
 
 def test_the_report_names_the_index_that_it_rests_on() -> None:
     run(predictions())
-    assert f"<dt>Index sha256</dt><dd><code>{hashlib.sha256(b'an index').hexdigest()}</code>" in report()
+    assert f"<dt>Index sha256</dt><dd><code>{hashlib.sha256(INDEX.read_bytes()).hexdigest()}</code>" in report()
 
 
 def test_the_report_promises_the_numbers_and_not_the_bytes() -> None:
     run(predictions())
-    assert "makes the same numbers again where packages and hardware are the same" in report()
+    assert "make the same numbers again where packages and hardware are the same" in report()
     assert "byte for byte" not in report()
 
 
 def test_any_sentence_may_be_the_intended_use() -> None:
     run(predictions(), intended_use="None. A demonstration.")
-    assert "treatment of a patient. The numbers hold" in report()
+    assert "treatment of a patient. The numbers and their intervals hold" in report()
     assert "Intended use: None. A demonstration. The report" in report()
 
 
@@ -514,6 +622,18 @@ def test_a_target_out_of_reach_is_said() -> None:
     assert operating()["reached"] is False
     assert operating()["note"]
     assert "Not reached" in report()
+
+
+@pytest.mark.parametrize("far", [0.0, -60.0])
+def test_a_threshold_at_the_end_of_the_scale_or_that_decides_nothing_is_said(far: float) -> None:
+    rows = predictions()
+    logit = rows["logit"].to_numpy() / 5 + 18
+    logit[rows["part"] == "test"] += far
+    run(scored(rows, logit))
+    assert 1 - 1e-6 < operating()["threshold"] < 1
+    assert "The threshold lies at the end of the scale: 1 − " in report() and "1.000000" not in report()
+    told = "units of test are called negative" in report()
+    assert told == bool(far) == ("it tells none apart" in report())
 
 
 def test_nothing_needs_torch() -> None:
@@ -545,3 +665,53 @@ def test_the_resamples_of_a_hundred_thousand_units_are_never_held_at_once() -> N
 def test_a_value_and_its_interval_have_as_many_digits_as_tell_them_apart(low, value, high, text):
     headline = {"name": "auroc", "value": value, "low": low, "high": high, "confidence": 0.95}
     assert summary({"headline": headline, "counts": {"test": {"patients": 9}}}) == text
+
+
+@pytest.mark.parametrize(
+    ("patients", "shift", "warned"),
+    [(120, 0.0, False), (120, 1.5, True), (16, 0.0, False), (16, -3.0, True), (1000, 1.5, False)],
+)
+def test_a_study_where_intervals_cover_too_little_is_told(patients: int, shift: float, warned: bool) -> None:
+    rows = predictions(patients=patients, images=1)
+    run(scored(rows, rows["logit"] + shift * (rows["truth"] - 0.5)))
+    assert ("The interval of the AUROC may be too narrow" in report()) == warned
+
+
+def test_calling_all_positive_has_no_certain_likelihood_ratio() -> None:
+    rows = predictions()
+    same = run(scored(rows, np.where(rows["part"] == "test", 9.0, rows["logit"])))["test"]
+    assert same["lr_positive"]["value"] == 1 and same["lr_positive"]["low"] is None and same["lr_positive"]["reason"]
+    assert (
+        same["lr_negative"]["value"] is None and "no unit of test is called negative" in same["lr_negative"]["reason"]
+    )
+
+
+def test_the_model_card_says_who_taught_it_and_no_patient_of_test_is_among_them() -> None:
+    run(predictions())
+    (learned,) = re.findall("<dt>Trained on</dt><dd>(.*?)</dd>", report(), re.DOTALL)
+    assert "of train;" in learned and "validation chose" in learned and "test" not in learned.lower()
+
+
+def test_the_groups_can_be_read_on_paper() -> None:
+    run(predictions())
+    page = report()
+    assert re.search(r'<div class="forest">\s*<figure>', page)
+    paper = page.partition("@media print")[2].partition("</style>")[0]
+    (width,) = re.findall(r"\.forest figure { max-width: (\d+)cm; }", paper)
+    assert int(width) / 2.54 > 0.9 * 5.6  # inches that the figure is drawn for
+
+
+def test_at_a_low_prevalence_nothing_of_the_decision_curve_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, checked = curves.drawing, []
+
+    def measured(figure: Figure, *words: str) -> Drawing:
+        if words[0].startswith("Decision curve"):
+            box = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())  # inches, in the style of the report
+            FigureCanvasSVG(figure)
+            assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.get_figwidth() and box.y1 <= figure.get_figheight()
+            checked.append(words[0])
+        return real(figure, *words)
+
+    monkeypatch.setattr(curves, "drawing", measured)
+    run(predictions(), prevalence=0.02)
+    assert len(checked) == 2

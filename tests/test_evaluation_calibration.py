@@ -54,6 +54,15 @@ def test_slope_is_that_of_scikit_learn() -> None:
     assert calibrate(units, 0.95, 0).slope.value == pytest.approx(float(reference.coef_[0, 0]), abs=1e-4)
 
 
+def test_one_patient_leaves_no_interval_and_two_none_of_the_slope() -> None:
+    said = np.array([0.2, 0.6, 0.4, 0.8])
+    for patients in (1, 2):
+        units = Units(np.arange(4) % patients, np.array([0, 1.0, 1, 0]), said, np.log(said / (1 - said)), 4, 0)
+        found = calibrate(units, 0.95, 0)
+        assert found.slope.low is None and f"{patients} patient" in found.slope.reason
+        assert (found.intercept.low is None) == (patients == 1)
+
+
 def test_equal_scores_share_a_bin() -> None:
     probability = np.array([0.1] * 70 + [0.9] * 30)
     assert len(set(bins_of(probability)[:70])) == 1

@@ -4,9 +4,23 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from scipy.stats import norm
+from scipy.stats.contingency import relative_risk
 
-from medimg.evaluation.intervals import DELONG, PAIRS, auroc, clustered_delong, effective_size, proportion, wilson
+from benchmarks import coverage
+from medimg.evaluation import bootstrap
+from medimg.evaluation.intervals import (
+    DELONG,
+    PAIRS,
+    auroc,
+    clustered_delong,
+    effective_size,
+    likelihood_ratio,
+    mean_auroc,
+    proportion,
+    wilson,
+)
 
 
 def hanley() -> tuple[np.ndarray, np.ndarray]:
@@ -84,8 +98,9 @@ def test_the_interval_is_on_the_logit_scale() -> None:
     truth, score = hanley()
     found = auroc(truth, score, np.arange(109), 0.95)
     assert found.method == DELONG
-    assert (found.low, found.high) == pytest.approx((0.8164, 0.9402), abs=1e-4)
-    # by hand: logit 0.8932 = 2.1237, ± 1.96 · 0.03072 / (0.8932 · 0.1068) = 0.6312
+    # by hand: logit 0.8932 = 2.1237; 0.03072² has 93 degrees of freedom (Satterthwaite, 51 and 58 patients)
+    half = 1.986 * 0.03072 / (0.8932 * 0.1068)
+    assert (found.low, found.high) == pytest.approx((expit(2.1237 - half), expit(2.1237 + half)), abs=2e-4)
     assert found.value - found.low > found.high - found.value
 
 
@@ -151,3 +166,83 @@ def test_intervals_cover_as_often_as_they_say(patients: int, images: int) -> Non
         truths = (0.88, float(norm.cdf(shift / 2)))
         covered += [e.low <= value <= e.high for e, value in zip((area, sensitivity), truths, strict=True)]
     assert (np.abs(covered / studies - 0.95) < 0.03).all(), covered / studies
+
+
+def test_likelihood_ratios_of_a_published_example() -> None:
+    """Low ferritin in 731 of 809 with iron deficiency, in 270 of 1770 without (Sackett, Evidence-Based Medicine)."""
+    ratio, low, high = likelihood_ratio((731 / 809, 270 / 1770), (809, 1770), 0.95)
+    assert ratio == pytest.approx(5.92, abs=0.01)
+    reference = relative_risk(731, 809, 270, 1770).confidence_interval(0.95)  # a likelihood ratio is a risk ratio
+    assert (low, high) == pytest.approx((reference.low, reference.high))
+
+
+def test_the_mean_of_one_question_asked_twice_is_that_question() -> None:
+    truth, score = hanley()
+    once = mean_auroc([(truth, score, np.arange(109))], 0.95)
+    twice = mean_auroc([(truth, score, np.arange(109))] * 2, 0.95)
+    assert once == auroc(truth, score, np.arange(109), 0.95)
+    assert (twice.value, twice.low, twice.high) == pytest.approx((once.value, once.low, once.high), abs=2e-3)
+
+
+def test_independent_questions_narrow_the_mean() -> None:
+    random = np.random.default_rng(0)
+    asked = []
+    for _ in range(4):
+        truth = (random.random(300) < 0.4).astype(float)
+        asked.append((truth, truth + random.normal(size=300), np.arange(300)))
+    one, mean = mean_auroc(asked[:1], 0.95), mean_auroc(asked, 0.95)
+    assert mean.value == pytest.approx(np.mean([mean_auroc([one_of], 0.95).value for one_of in asked]))
+    assert 0.4 < (mean.high - mean.low) / (one.high - one.low) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("scale", "value"),
+    [
+        (bootstrap.SHARE, 0.97),
+        (bootstrap.AMOUNT, 0.2),
+        (bootstrap.EXPLAINED, 0.9),
+        (bootstrap.EXPLAINED, -0.4),
+        (bootstrap.CORRELATION, -0.95),
+        (bootstrap.PLAIN, 3.0),
+    ],
+)
+def test_an_interval_by_resampling_stays_in_the_metric_s_range_and_has_the_standard_error_s_width(scale, value):
+    drawn = value + 0.001 * np.random.default_rng(0).normal(size=2000)
+    found = bootstrap.interval("it", value, drawn, 0.95, 1e9, scale)
+    assert found.low == pytest.approx(value - 1.96 * 0.001, abs=1e-4)
+    assert found.high == pytest.approx(value + 1.96 * 0.001, abs=1e-4)
+    wild = bootstrap.interval("it", value, value + np.random.default_rng(0).normal(size=2000), 0.95, 2, scale)
+    assert scale.low <= wild.low < value < wild.high <= scale.high
+    few = bootstrap.interval("it", value, drawn, 0.95, 2, scale)
+    assert few.high - few.low > 2 * (found.high - found.low)  # Student's t of two degrees is 4.3
+
+
+def test_the_degrees_of_freedom_are_those_of_the_rarer_class_and_grow_with_the_questions():
+    assert bootstrap.freedom([8]) == 7
+    assert bootstrap.freedom([8, 8]) == pytest.approx(14)
+    assert bootstrap.freedom([8, 2]) < 4
+    assert bootstrap.freedom([1]) == bootstrap.freedom([0]) == 1
+
+
+def test_a_metric_at_the_end_of_its_scale_has_no_interval_but_a_reason():
+    drawn = np.r_[np.ones(1500), np.linspace(0.5, 1, 500)]
+    assert "at the end of its scale" in bootstrap.interval("F1", 1.0, drawn, 0.95, 5).reason
+
+
+@pytest.mark.slow
+def test_intervals_by_resampling_hold_the_true_value_where_percentiles_do_not():
+    random = np.random.default_rng(3)
+    held, by_percentiles = 0, 0
+    for _ in range(300):
+        truth, score, owner, probability = coverage._drawn(random, 50, 0.9, 0.1)
+        if not 0 < truth.sum() < len(truth):
+            continue
+        statistics = coverage._resampled(truth, score, owner, probability)[:1]
+        once = statistics[0](np.ones((1, 50)))["brier"][0]
+        drawn = bootstrap.replicates(50, len(truth), statistics, 0, 400)["brier"]
+        rarer = min(len(np.unique(owner[truth == value])) for value in (0, 1))
+        found = bootstrap.interval("it", once, drawn, 0.95, bootstrap.freedom([rarer]))
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        true = 0.0589  # the mean over 300,000 patients
+        held, by_percentiles = held + (found.low <= true <= found.high), by_percentiles + (low <= true <= high)
+    assert held >= 0.93 * 300 > by_percentiles

@@ -6,6 +6,7 @@ from scipy.special import logit
 
 from medimg.evaluation.metrics import decide
 from medimg.evaluation.operating import choose
+from medimg.evaluation.summary import cut
 from medimg.evaluation.units import Units
 from medimg.params import Threshold
 
@@ -59,6 +60,17 @@ def test_calling_everything_positive_reaches_nothing() -> None:
     assert point.sensitivity == 0.5
 
 
+def test_youden_of_a_ranking_no_better_than_chance_is_no_choice() -> None:
+    point = choose(units([1, 0, 0, 1, 1, 0], [0.1, 0.2, 0.6, 0.3, 0.4, 0.9]), Threshold())
+    assert not point.reached
+    assert "better than chance" in point.note
+    assert 0 < point.sensitivity < 1
+
+
+def test_a_question_without_a_known_truth_has_no_class() -> None:
+    assert choose(units([], []), Threshold()).note == "validation holds no unit, so 0.5 is used"
+
+
 def test_equal_scores_separate_nothing() -> None:
     point = choose(units([0, 1, 1], [0.7, 0.7, 0.7]), Threshold(rule="specificity", target=0.5))
     assert not point.reached
@@ -70,3 +82,11 @@ def test_one_class_only(truth: int) -> None:
     point = choose(units([truth] * 3, [0.2, 0.4, 0.9]), Threshold())
     assert (point.threshold, point.reached) == (0.5, False)
     assert (point.sensitivity is None) == (truth == 0)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "shown"),
+    [(0.5, "0.500"), (0.9994, "0.999"), (1 - 3e-8, "1 − 3 × 10⁻⁸"), (2e-12, "2 × 10⁻¹²"), (1.0, "1"), (0.0, "0")],
+)
+def test_a_threshold_shows_on_which_side_of_the_end_it_is(threshold: float, shown: str) -> None:
+    assert cut(threshold) == shown

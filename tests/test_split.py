@@ -3,10 +3,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from splits import names, parts, put_index, write_index
 
 from medimg.errors import LabelsError, SplitError
 from medimg.params import Split
-from medimg.records import INDEX, INDEX_SCHEMA, LEDGER, PARTS, PARTS_SCHEMA, SPLIT, read_table, write_table
+from medimg.records import DUPLICATES, LEDGER, PARTS, SPLIT
 from medimg.split import Ledger, split
 from medimg.tasks.binary import Binary
 
@@ -15,35 +16,8 @@ TASK = Binary("finding", "1")
 
 @pytest.fixture
 def index(tmp_path, monkeypatch):
-    """Write an index of the given patients; each has as many images, with its own label."""
     monkeypatch.chdir(tmp_path)
-
-    def write(patients, images=2, order=None, **columns):
-        rows = [
-            {"sample": f"{patient}-{image}", "patient": patient, "label": str(number % 2)}
-            for number, patient in enumerate(patients)
-            for image in range(images)
-        ]
-        table = pd.DataFrame(rows)
-        for name in INDEX_SCHEMA.names:
-            if name not in table:
-                text = INDEX_SCHEMA.field(name).type == "string"
-                table[name] = table["sample"] if text else 1
-        table = table.assign(**columns)
-        if order is not None:
-            table = table.sample(frac=1, random_state=order)
-        write_table(INDEX, table, INDEX_SCHEMA)
-        return table
-
-    return write
-
-
-def parts():
-    return read_table(PARTS, PARTS_SCHEMA).set_index("sample")
-
-
-def names(count, prefix="P"):
-    return [f"{prefix}{number:04d}" for number in range(count)]
+    return write_index
 
 
 def test_no_patient_is_in_two_parts_and_the_fractions_are_met_in_each_class(index):
@@ -53,7 +27,10 @@ def test_no_patient_is_in_two_parts_and_the_fractions_are_met_in_each_class(inde
     assert table.groupby("patient")["part"].nunique().eq(1).all()
     counts = json.loads(SPLIT.read_text())["parts"]
     assert {part: count["patients"] for part, count in counts.items()} == {"train": 100, "validation": 40, "test": 60}
-    assert {part: count["positive"] for part, count in counts.items()} == {"train": 100, "validation": 40, "test": 60}
+    positive = {part: count["classes"]["positive"] for part, count in counts.items()}
+    assert positive == {
+        part: {"patients": n // 2, "images": n} for part, n in (("train", 100), ("validation", 40), ("test", 60))
+    }
 
 
 def test_a_ledger_with_a_patient_in_two_parts_cannot_be_constructed():
@@ -179,7 +156,7 @@ def test_a_part_without_a_class_is_refused_and_nothing_is_written(index):
     with pytest.raises(SplitError, match=r"labelled images of 4 patients.*at least 6"):
         split(TASK, 0, Split())
     index(names(40), label=[str(int(number < 4)) for number in range(80)])
-    with pytest.raises(SplitError, match=r"Part \w+ has \d+ patients, \d+ positive of \d+ images"):
+    with pytest.raises(SplitError, match=r"Part \w+ has \d+ patients and no (positive|negative) image"):
         split(TASK, 0, Split())
     assert not LEDGER.exists()
     assert not PARTS.exists()
@@ -193,8 +170,71 @@ def test_images_without_a_label_are_in_no_part(index):
     assert parts().loc["P0000-1", "part"] != "excluded"
 
 
+def test_a_patient_may_have_a_name_that_a_table_takes_for_nothing(index):
+    write_index(["NA", "null", *names(38)])
+    split(TASK, 0, Split())
+    first = LEDGER.read_bytes()
+    split(TASK, 0, Split())
+    assert LEDGER.read_bytes() == first and b"\nNA," in first and b"\nnull," in first
+
+
 def test_a_broken_ledger_says_how_to_restore_it(index):
     index(names(60))
     LEDGER.write_text("who,where\nP1,train\n")
     with pytest.raises(SplitError, match=r"git checkout splits\.csv"):
         split(TASK, 0, Split())
+
+
+def with_copy(table, sample, of):
+    """The index where ``sample`` shows the picture of ``of``, inverted, and every other image its own noise."""
+    draw = np.random.default_rng(0)
+    shown = {name: draw.integers(0, 256, 1024).astype(np.uint8) for name in table["sample"]}
+    shown[sample] = 255 - shown[of]
+    put_index(table, pictures={name: picture.tobytes() for name, picture in shown.items()})
+
+
+def test_an_altered_copy_ties_new_patients_together(index):
+    for number in range(2, 12, 2):
+        table = index(names(60), images=1)
+        LEDGER.unlink(missing_ok=True)
+        with_copy(table, f"P{number:04d}-0", "P0000-0")
+        split(TASK, 0, Split())
+        assert parts().loc[[f"P{number:04d}-0", "P0000-0"], "part"].nunique() == 1
+        found = pd.read_csv(DUPLICATES)
+        assert found[["sample", "copy", "kind"]].values.tolist() == [["P0000-0", f"P{number:04d}-0", "altered copy"]]
+    LEDGER.unlink()
+    split(TASK, 0, Split(altered_copies=False))
+    assert pd.read_csv(DUPLICATES).empty
+
+
+def test_an_altered_copy_that_comes_later_moves_nobody_and_leaves_training(index):
+    table = index(names(60), images=1)
+    split(TASK, 0, Split())
+    ledger = pd.read_csv(LEDGER)
+    label = table.set_index("patient")["label"]
+    train, validation, test = (
+        next(patient for patient in ledger[ledger["part"] == part]["patient"] if label[patient] == "1")
+        for part in ("train", "validation", "test")
+    )
+    with_copy(table, f"{train}-0", f"{test}-0")
+    split(TASK, 0, Split())
+    assert pd.read_csv(LEDGER).equals(ledger)
+    assert parts().loc[f"{train}-0", "reason"] == "altered copy of an image in test"
+    assert parts().loc[f"{test}-0", "part"] == "test"
+    with_copy(table, f"{validation}-0", f"{test}-0")
+    split(TASK, 0, Split())
+    assert parts().loc[f"{validation}-0", "reason"] == "altered copy of an image in test"
+
+
+def test_an_altered_copy_under_the_opposite_label_is_left_out(index):
+    table = index(names(60), images=1)
+    with_copy(table, "P0001-0", "P0000-0")
+    split(TASK, 0, Split())
+    assert parts().loc[["P0000-0", "P0001-0"], "reason"].eq("altered copy under the opposite label").all()
+
+
+def test_alike_images_of_one_patient_are_no_copies(index):
+    table = index(names(60), images=2)
+    with_copy(table, "P0000-1", "P0000-0")
+    split(TASK, 0, Split())
+    assert parts().loc[["P0000-0", "P0000-1"], "reason"].isna().all()

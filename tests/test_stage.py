@@ -1,16 +1,17 @@
 """What a person sees when a stage cannot run: a sentence, exit status 2, no traceback, nothing half-written."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from studies import run_stage, set_params
+from studies import run_dvc, run_stage, set_params, wait_for
 
+from medimg.errors import BusyError
 from medimg.files import lock
 
 
@@ -32,7 +33,7 @@ def test_a_misspelt_key(study):
 
 def test_a_missing_labels_csv(study):
     (study / "data/labels.csv").unlink()
-    refused("ingest", "There is no data/labels.csv", "medimg import IMAGES --labels labels.csv")
+    refused("ingest", "There is no data/labels.csv", "medimg import IMAGES --labels ../labels.csv")
 
 
 def test_a_label_column_that_is_not_there(study):
@@ -63,7 +64,7 @@ def test_a_patient_without_id(study):
     assert run_stage("ingest").returncode == 0
     done = run_stage("split")
     assert done.returncode == 2
-    assert "of 451 images have no patient" in done.stderr
+    assert "of 450 images have no patient" in done.stderr
     assert not Path("splits.csv").exists()
 
 
@@ -84,6 +85,44 @@ def main():
     time.sleep(60)
 run("orphan", main)
 """
+LONG = """
+stages:
+  orphan:
+    cmd: {python} orphan.py > said
+    outs: [said]
+"""
+
+
+def nobody_holds_the_lock():
+    try:
+        with lock(Path(".medimg/orphan.lock"), "Stage orphan"):
+            return True
+    except BusyError:
+        return False
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_a_stage_dies_with_dvc_and_not_only_with_the_shell_between_them(tmp_path, monkeypatch, shell):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHELL", shutil.which(shell) or pytest.skip(f"no {shell} here"))
+    Path("orphan.py").write_text(ORPHAN)
+    Path("dvc.yaml").write_text(LONG.format(python=sys.executable))
+    assert run_dvc(tmp_path, "init", "--no-scm").returncode == 0
+    dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "--quiet"])
+    wait_for(lambda: Path("said").is_file() and Path("said").read_text(), 60)
+    assert not nobody_holds_the_lock()
+    dvc.kill()
+    dvc.wait()
+    wait_for(nobody_holds_the_lock, 20)
+
+
+QUICK = "from medimg.stage import run; run('quick', lambda: print('ran'))"
+SLOW_TO_START = """
+stages:
+  quick:
+    cmd: echo > begun; sleep 0.5; {python} quick.py > said; echo > made
+    outs: [made]
+"""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the lock keeps two runs apart")
@@ -98,11 +137,21 @@ def test_a_stage_dies_with_the_process_that_started_it(tmp_path, monkeypatch):
     assert parent.stdout.readline() == "started\n"
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        try:
-            with lock(Path(".medimg/orphan.lock"), "Stage orphan"):
-                return
-        except Exception:
-            time.sleep(0.1)
-    raise AssertionError("the stage lives on")
+    wait_for(nobody_holds_the_lock, 20)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the lock keeps two runs apart")
+def test_a_stage_whose_dvc_died_before_python_had_started_does_not_begin(tmp_path):
+    (tmp_path / "quick.py").write_text(QUICK)
+    (tmp_path / "dvc.yaml").write_text(SLOW_TO_START.format(python=sys.executable))
+    assert run_dvc(tmp_path, "init", "--no-scm").returncode == 0
+    assert run_dvc(tmp_path, "repro").returncode == 0
+    assert (tmp_path / "said").read_text() == "ran\n"
+    for made in ("begun", "made"):
+        (tmp_path / made).unlink()
+    dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "--quiet"], cwd=tmp_path)
+    wait_for((tmp_path / "begun").is_file, 60)
+    dvc.kill()
+    dvc.wait()
+    wait_for((tmp_path / "made").is_file, 60)
+    assert (tmp_path / "said").read_text() == ""

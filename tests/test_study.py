@@ -24,7 +24,7 @@ def test_a_new_study_has_the_pipeline_and_valid_parameters(made):
         assert (made / name).exists()
     params = load(made / "params.yaml")
     assert params.study.label == "label"
-    assert params.augment.flip == 0
+    assert params.augment.preset == "mild" and params.augment.flip.width == 0
     assert "demonstration" not in params.study.intended_use
 
 

@@ -1,6 +1,7 @@
 """Who is who, without saying who: pseudonyms by HMAC-SHA-256 under a key that never leaves the site."""
 
 import csv
+import fcntl
 import hmac
 import os
 import secrets
@@ -13,6 +14,7 @@ from medimg.errors import BorderError
 from medimg.files import publish
 
 _BYTES = 32
+_STUDY = ("params.yaml", "dvc.yaml")
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,21 +36,25 @@ class SiteKey:
         """``S`` and 6 hex digits."""
         return "S" + self._hmac(b"site\0" + _bytes(name.strip())).hex()[:6]
 
-    def maker(self, name: str) -> str:
-        """``M`` and 6 hex digits."""
-        return "M" + self._hmac(b"maker\0" + _bytes(name.strip())).hex()[:6]
-
-    def device(self, name: str) -> str:
-        """``D`` and 6 hex digits."""
-        return "D" + self._hmac(b"device\0" + _bytes(name.strip())).hex()[:6]
+    def issuer(self, name: str) -> str:
+        """``I`` and 6 hex digits, for who gave a patient the number; empty for nobody."""
+        return "I" + self._hmac(b"issuer\0" + _bytes(name.strip())).hex()[:6] if name.strip() else ""
 
     def uid(self, uid: str) -> str:
         """A UID of the form ``2.25.<128 bits>``."""
         return f"2.25.{int.from_bytes(self._hmac(b'uid' + bytes(1) + _bytes(uid))[:16], 'big')}"
 
+    def days(self, patient: str) -> int:
+        """How many days the dates of a patient (the pseudonym) move back: 1 to 3650."""
+        return 1 + int.from_bytes(self._hmac(b"days\0" + _bytes(patient))[:8], "big") % 3650
+
     def file(self, data: bytes) -> str:
         """16 hex digits for the bytes of a source file."""
         return self._hmac(b"file\0" + sha256(data).digest()).hex()[:16]
+
+    def row(self, name: str) -> str:
+        """16 hex digits for what a row of the hospital's table is about: a file, a patient."""
+        return self._hmac(b"row\0" + _bytes(name)).hex()[:16]
 
     def _hmac(self, message: bytes) -> bytes:
         return hmac.digest(self.secret, message, "sha256")
@@ -67,6 +73,47 @@ def key_path() -> Path:
     return (Path(config) if config else Path.home() / ".config") / "medimg" / "site.key"
 
 
+def in_study(path: Path, out: Path) -> bool:
+    """Whether a file lies in ``out``, in the study whose data it is, in the one that we are in, or in any other."""
+    studies = [out.resolve()]
+    studies += [study.resolve() for study in (out.resolve().parent, Path.cwd()) if (study / "params.yaml").exists()]
+    above = path.resolve().parents
+    others = (all((folder / name).exists() for name in _STUDY) for folder in above)
+    return any(study in above for study in studies) or any(others)
+
+
+def check_outside(path: Path, out: Path, option: str, holds: str) -> None:
+    """Refuse a file of the hospital's that lies in a study.
+
+    Args:
+        path: the file.
+        out: the study's ``data`` folder.
+        option: how it was named.
+        holds: what it holds, for people.
+
+    Raises:
+        BorderError: Git would take it. The message does not quote its path, which may name somebody.
+    """
+    if in_study(path, out):
+        raise BorderError(
+            f"{option}: the file lies in a study, where Git takes it, and it holds {holds}. Move it out, name it "
+            "there, and if Git has taken note of it, have it forget that as well (git rm --cached, and the history)."
+        )
+
+
+def check_apart(path: Path, out: Path) -> None:
+    """Refuse a key in the study whose data are ``out``, or in any other, before it is made.
+
+    Raises:
+        BorderError: Git would take it, and the list of refused files beside it.
+    """
+    if in_study(path, out):
+        raise BorderError(
+            f"The site key {path} would lie in a study, with the hospital's names of refused files beside it, where "
+            "Git takes them. Keep it elsewhere: change MEDIMG_SITE_KEY."
+        )
+
+
 def refused_path() -> Path:
     """The list of files that the last import refused: beside the site key, since it holds the hospital's names."""
     return key_path().with_name("refused.csv")
@@ -74,12 +121,18 @@ def refused_path() -> Path:
 
 def write_refused(rows: list[tuple[str, str, str]]) -> None:
     """Write path in the hospital, code and detail of each refused file, readable by the owner alone."""
-    with publish(refused_path()) as partial:
-        partial.touch(0o600)
-        with partial.open("w", encoding="utf-8", newline="", errors="surrogateescape") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(["path", "code", "detail"])
-            table.writerows(rows)
+    path = refused_path()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # imports into other studies may write theirs now
+        with publish(path) as partial:
+            partial.touch(0o600)
+            with partial.open("w", encoding="utf-8", newline="", errors="surrogateescape") as file:
+                table = csv.writer(file, lineterminator="\n")
+                table.writerow(["path", "code", "detail"])
+                table.writerows(rows)
+    finally:
+        os.close(folder)
 
 
 def load_key(path: Path | None = None) -> SiteKey:

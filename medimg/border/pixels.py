@@ -7,7 +7,7 @@ import numpy as np
 from medimg.errors import ImageError, Refusal
 from medimg.images import Image, jpeg, nifti, raster
 
-PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 # SOI, EOI, frames, DHT, DAC, SOS, DQT, DNL, DRI; JPEG-LS: its frame and its parameters
@@ -46,7 +46,13 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def clean_png(data: bytes, image: Image) -> bytes:
-    """Keep the chunks that hold pixels. Bytes hidden behind the end of the compressed stream cost a new encoding."""
+    """Keep the chunks that hold pixels.
+
+    Bytes hidden behind the end of the compressed stream cost a new encoding, and so does transparency, which no reader
+    shows and no detector looks at.
+    """
+    if data[25] & 4 or any(kind == b"tRNS" for kind, _, _ in raster.chunks(data)):  # of IHDR, the colour type
+        return encode_png(image.pixels)
     kept = [(kind, data[start:end]) for kind, start, end in raster.chunks(data) if kind in PNG_KEPT]
     stream = zlib.decompressobj()
     rows = image.facts.height + 7  # interlacing adds a few filter bytes

@@ -5,41 +5,35 @@ import io
 import math
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from medimg.border.identity import SiteKey
+from medimg.border.naming import is_identifying, is_plain
 from medimg.errors import LabelsError
+from medimg.labels import SEXES
 
 FIXED = ("path", "patient", "sex", "age", "site")
-_ALIASES = {"patient_id": "patient", "patientid": "patient"}
-_CLASSES, _LENGTH = 20, 32
+MASK = "mask"
+"""The column that names an image's mask: a file of the source here, a path below data/ once it has crossed."""
+KEYS = ("path", "instance", "series", "study", "accession", "patient")
+"""What a row can be about, the most exact first: a file, what DICOM calls an instance, series or study, a person."""
+_ALIASES = {
+    **dict.fromkeys(("patient_id", "patientid", "mrn"), "patient"),
+    **dict.fromkeys(("accession_number", "accessionnumber"), "accession"),
+    **{f"{kind}instanceuid": kind for kind in ("series", "study")},
+    "sopinstanceuid": "instance",
+}
+FILE_NAMES = (
+    *("file", "filename", "file_name", "filepath", "file_path"),
+    *("image", "image_name", "image_path", "image_file", "datei", "dateiname"),
+)
+"""What a column of paths may be called too: it counts as ``path`` where no column is called so and it names files"""
+CLASSES, _LENGTH = 20, 32
+_SHOWN = 5
 _NUMBER = re.compile(r"[+-]?[0-9]{1,3}([.,][0-9]{1,3})?")  # no year, no date
 _WORD = re.compile(r"a+([_+-]a+)*([_+-]?[0-9]{1,2})?")  # where a stands for a letter
-_SEXES = {"f": "F", "female": "F", "w": "F", "m": "M", "male": "M", "o": "O", "other": "O"}
-
-# Words of a column's name that speak of a person or of a day, in English, German, French and Spanish, without accents;
-# whole, or (those that hardly stand there by chance) inside another word
-_IDENTIFYING = frozenset(
-    [
-        *("accession", "address", "author", "birth", "city", "comment", "date", "day", "dob", "doctor", "email", "id"),
-        *("ids", "initials", "insurance", "mail", "mrn", "name", "nhs", "note", "notes", "operator", "phone"),
-        *("physician", "postcode", "radiologist", "reader", "reporter", "ssn", "street", "technician", "tel"),
-        *("telephone", "time", "uid", "zip", "studyid", "caseid", "imageid", "subjectid", "fileid", "file"),
-        *("clinician", "consultant", "nurse", "referrer", "referring", "remark", "remarks", "surgeon"),
-        *("befunder", "fallnummer", "geb", "geboren", "initialen", "kuerzel", "kurzel", "notiz", "notizen", "ort"),
-        *("patientennummer", "plz", "radiologe", "uhrzeit", "untersucher", "wohnort", "zeit", "zuweiser"),
-        *("docteur", "heure", "jour", "nom", "noms", "observations", "prenom", "prenoms", "rue", "ville"),
-        *("calle", "ciudad", "correo", "dni", "doctora", "hora", "medica", "medico", "nota", "notas", "observaciones"),
-    ]
-)
-_INSIDE = (
-    *("accession", "address", "birth", "comment", "mail", "name", "phone", "physician", "insurance"),
-    *("adress", "aerzt", "anmerkung", "anschrift", "arzt", "bemerkung", "datum", "geburt", "kommentar", "strasse"),
-    *("telefon", "versicher", "medecin", "naissance", "remarque"),
-    *("apellido", "comentario", "direccion", "fecha", "nacimiento", "nombre"),
-)
 
 
 @dataclass(frozen=True)
@@ -50,26 +44,35 @@ class Row:
     sex: str = ""
     age: str = ""
     site: str = ""
+    mask: str = ""
     labels: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Table:
-    """The rows by file or by patient, and which of them an image has matched."""
+    """The rows by what they are about."""
 
     columns: list[str]
     """label columns, in the order of the file"""
     rows: dict[str, Row]
-    by_path: bool
-    matched: set[str] = field(default_factory=set)
+    key: str
+    """one of ``KEYS``"""
+    folders: str = ""
+    """the label column that holds names of folders, if one does"""
+    made: frozenset[str] = frozenset()
+    """keys of rows that stand in no table, only for a file's folder"""
+    keyless: int = 0
+    """rows that say something, but not about whom"""
 
-    def of(self, path: str, patient: str | None) -> Row | None:
-        """The row of the file at ``path`` below SOURCE, whose header names ``patient``; None for none."""
-        key = _normal(path) if self.by_path else (patient or "").strip()
-        if key not in self.rows:
-            return None
-        self.matched.add(key)
-        return self.rows[key]
+    @property
+    def by_path(self) -> bool:
+        """Whether a row is about a file, so that the header has no say in which row is whose."""
+        return self.key == "path"
+
+    def key_of(self, path: str, header: Mapping[str, str | None]) -> str | None:
+        """Which row the file at ``path`` below SOURCE has, whose header holds these of ``KEYS``; None for none."""
+        key = normal(path) if self.by_path else (header.get(self.key) or "").strip()
+        return key if key in self.rows else None
 
 
 def read_table(labels: Path, source: Path, files: Collection[str], keep: Collection[str] = ()) -> Table:
@@ -86,14 +89,22 @@ def read_table(labels: Path, source: Path, files: Collection[str], keep: Collect
     """
     names, records = _records(labels)
     known = {name: _recognise(name) for name in names}
+    there = {normal(path) for path in files}
+    below = _below(labels, source)
+    if "path" not in known.values():
+        for place, name in enumerate(names):
+            if name.lower() in FILE_NAMES and any(_locate(row[place], there, below) in there for _, row in records):
+                known[name] = "path"
+                break
     found = {known[name] for name in names}
-    key = "path" if "path" in found else "patient"
-    if key not in found:
+    key = next((name for name in KEYS if name in found), "")
+    if not key:
         raise LabelsError(
-            f"{labels} needs a column path (the file below {source}) or patient, to tell which image a row is about. "
-            f"Its first row must hold the names of the columns; none of its {len(names)} cells is one of these two."
+            f"{labels} needs a column path (the file below {source}), {', '.join(KEYS[1:-1])} or patient, to tell "
+            f"which image a row is about. Its first row must hold the names of the columns; none of its {len(names)} "
+            "cells is one of these."
         )
-    columns = [name for name in names if known[name] not in FIXED]
+    columns = [name for name in names if known[name] not in (*FIXED, *KEYS, MASK)]
     missing = [name for name in keep if name not in columns]
     if missing:
         raise LabelsError(
@@ -101,25 +112,27 @@ def read_table(labels: Path, source: Path, files: Collection[str], keep: Collect
             "It must match exactly."
         )
     rows: dict[str, Row] = {}
-    contradicted = set()
-    there = {_normal(path) for path in files}
-    below = _below(labels, source)
-    for record in records:
+    contradicted: dict[str, int] = {}
+    keyless = 0
+    for line, record in records:
         values = dict(zip((known[name] for name in names), record, strict=True))
-        where = _locate(values["path"], there, below) if key == "path" else values["patient"]
+        where = _locate(values["path"], there, below) if key == "path" else values[key]
         said = [values.get(name, "") for name in FIXED[1:]]
-        row = Row(said[0], said[1], said[2], said[3], {name: values[known[name]] for name in columns})
+        mask = _locate(values.get(MASK, ""), there, below)
+        row = Row(said[0], said[1], said[2], said[3], mask, {name: values[known[name]] for name in columns})
+        keyless += not where
         if where and rows.setdefault(where, row) != row:
-            contradicted.add(where)
+            contradicted.setdefault(where, line)
     if contradicted:
         raise LabelsError(
-            f"{labels}: {len(contradicted)} values of {key} have rows that contradict each other. Leave one row each."
+            f"{labels}: {len(contradicted)} values of {key} have rows that contradict each other "
+            f"({_lines(contradicted.values())}, and one above each). Leave one row each."
         )
-    return Table(columns, rows, by_path=key == "path")
+    return Table(columns, rows, key, keyless=keyless)
 
 
-def _records(labels: Path) -> tuple[list[str], list[list[str]]]:
-    """Column names, and the rows, stripped and as wide as the names."""
+def _records(labels: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Column names, and the rows, stripped and as wide as the names, each with the line that it ends in."""
     try:
         text = labels.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -129,32 +142,52 @@ def _records(labels: Path) -> tuple[list[str], list[list[str]]]:
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     try:
-        records = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=delimiter)]
+        reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+        records = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except csv.Error:
         raise LabelsError(f"{labels} is not a CSV table.") from None
-    records = [row for row in records if any(row)]
+    records = [(line, row) for line, row in records if any(row)]
     if not records:
         raise LabelsError(f"{labels} is empty.")
-    names = records[0]
+    names = records[0][1]
     recognised = [_recognise(name) for name in names]
     if len(set(recognised)) < len(recognised) or not all(names):
         raise LabelsError(
             f"{labels} has a column without a name, or two of the same. "
             f"Its first row must hold the names of its {len(names)} columns."
         )
-    uneven = sum(len(row) != len(names) for row in records[1:])
+    uneven = [line for line, row in records[1:] if len(row) != len(names)]
     if uneven:
-        raise LabelsError(f"{labels}: {uneven} rows have more or fewer cells than the {len(names)} columns.")
+        raise LabelsError(
+            f"{labels}: {len(uneven)} rows have more or fewer cells than the {len(names)} columns ({_lines(uneven)})."
+        )
     return names, records[1:]
+
+
+def keys_of(labels: Path) -> set[str]:
+    """Which of ``KEYS`` a table has as columns, as far as their names say.
+
+    Raises:
+        LabelsError: it is no table.
+    """
+    names = _records(labels)[0]
+    return {"path" if name.lower() in FILE_NAMES else _recognise(name) for name in names} & set(KEYS)
+
+
+def _lines(numbers: Collection[int]) -> str:
+    """The first of them, for people to find: what stands there may name a patient."""
+    few = sorted(numbers)[:_SHOWN]
+    return f"line{'s' * (len(few) > 1)} {', '.join(map(str, few))}{', …' * (len(numbers) > len(few))}"
 
 
 def _recognise(name: str) -> str:
     lower = name.strip().lower()
     lower = _ALIASES.get(lower, lower)
-    return lower if lower in FIXED else name
+    return lower if lower in (*FIXED, *KEYS, MASK) else name
 
 
-def _normal(path: str) -> str:
+def normal(path: str) -> str:
+    """A path as the hospital or its table may write it, in one form."""
     path = unicodedata.normalize("NFC", path.replace("\\", "/"))
     while path.startswith("./"):
         path = path[2:]
@@ -164,24 +197,17 @@ def _normal(path: str) -> str:
 def _below(labels: Path, source: Path) -> str | None:
     """How SOURCE is called from the table's folder, as a prefix; None when it lies elsewhere."""
     try:
-        return _normal(source.resolve().relative_to(labels.resolve().parent).as_posix()) + "/"
+        return normal(source.resolve().relative_to(labels.resolve().parent).as_posix()) + "/"
     except ValueError:
         return None
 
 
 def _locate(path: str, there: set[str], below: str | None) -> str:
     """A path of the table as a path below SOURCE: it may start there or at the table's folder."""
-    path = _normal(path)
+    path = normal(path)
     if path not in there and below and path.startswith(below):
         return path[len(below) :]
     return path
-
-
-def is_identifying(column: str) -> bool:
-    """Whether a column's name sounds as if it held a person's data."""
-    plain = "".join(sign for sign in unicodedata.normalize("NFKD", column) if not unicodedata.combining(sign))
-    parts = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", plain).casefold())
-    return any(part in _IDENTIFYING or any(word in part for word in _INSIDE) for part in parts)
 
 
 def is_class(value: str) -> bool:
@@ -193,13 +219,18 @@ def is_class(value: str) -> bool:
     return len(value) <= _LENGTH and bool(_NUMBER.fullmatch(value) or _WORD.fullmatch(shape))
 
 
-def choose(columns: Iterable[str], rows: list[dict[str, str]], forced: Collection[str]) -> tuple[list[str], list[str]]:
+def choose(
+    columns: Iterable[str], rows: list[dict[str, str]], forced: Collection[str], named: Collection[str] = ()
+) -> tuple[list[str], list[str]]:
     """Which label columns cross: those that look like classes, each shared by several patients, and those forced.
+
+    Their names cross with them, so these must be plain, and nobody's.
 
     Args:
         columns: the candidates.
         rows: values by column, with ``patient``.
         forced: columns to keep without a look.
+        named: columns that are called as somebody is in these data.
 
     Returns:
         columns kept, columns dropped, both in the order given.
@@ -213,23 +244,28 @@ def choose(columns: Iterable[str], rows: list[dict[str, str]], forced: Collectio
             holders.setdefault(row.get(column, ""), set()).add(row["patient"])
         holders.pop("", None)
         classes = (
-            len(holders) <= _CLASSES
+            len(holders) <= CLASSES
             and 2 * len(holders) <= patients
             and all(is_class(value) and len(who) >= 2 for value, who in holders.items())
+            and is_plain(column)
             and not is_identifying(column)
+            and column not in named
         )
         (kept if classes or column in forced else dropped).append(column)
     return kept, dropped
 
 
-def crossing(row: Row, patient: str, site: str | None, key: SiteKey) -> dict[str, str]:
-    """The cells of a row as they cross: pseudonyms, sex as F, M or O, age in years with 90 for 90 and over."""
-    place = row.site or site or ""
+def crossing(row: Row, patient: str, site: str, mask: str, key: SiteKey) -> dict[str, str]:
+    """The cells of a row as they cross: sex as F, M or O, age in years with 90 for 90 and over.
+
+    ``patient``, ``site`` and ``mask`` are pseudonyms; a site that the row names wins over the header's.
+    """
     return row.labels | {
         "patient": patient,
-        "sex": _SEXES.get(row.sex.lower(), ""),
+        "sex": SEXES.get(row.sex.lower(), ""),
         "age": _age(row.age),
-        "site": key.site(place) if place else "",
+        "site": key.site(row.site) if row.site else site,
+        MASK: mask,
     }
 
 
@@ -257,13 +293,14 @@ def read_written(path: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
         rows = list(reader)
     if tuple(names[:5]) != FIXED or any(None in row or None in row.values() for row in rows):
         raise LabelsError(f"{path} was not written by an import. Move it away, or import into another folder.")
-    return names[5:], {row["path"]: row for row in rows}
+    return [name for name in names[5:] if name != MASK], {row["path"]: row for row in rows}
 
 
 def render(columns: list[str], rows: dict[str, dict[str, str]]) -> str:
     """The text of data/labels.csv: one row an image, sorted by path."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    columns = [*([MASK] if any(row.get(MASK) for row in rows.values()) else []), *columns]
     writer.writerow([*FIXED, *columns])
     for path in sorted(rows):
         row = rows[path] | {"path": path}

@@ -5,12 +5,13 @@ Naeini et al. 2015 (AAAI) for the expected calibration error.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
 from scipy.stats import norm, rankdata
 
-from medimg.evaluation.estimate import Estimate, undefined
+from medimg.evaluation.estimate import Estimate, rounded, undefined
 from medimg.evaluation.intervals import effective_size, wilson
 from medimg.evaluation.units import Units
 
@@ -46,6 +47,15 @@ class Calibration:
     slope: Estimate
     """1 is ideal; below 1 the probabilities are too extreme."""
 
+    def as_json(self) -> dict[str, Any]:
+        """What metrics.json says of it."""
+        return {
+            "ece": rounded(self.ece),
+            "ece_by_chance": rounded(self.ece_by_chance),
+            "intercept": self.intercept.as_json(),
+            "slope": self.slope.as_json(),
+        }
+
 
 def calibrate(units: Units, confidence: float, seed: int) -> Calibration:
     """Calibration of one part's units."""
@@ -78,16 +88,28 @@ def intercept(units: Units, confidence: float) -> Estimate:
 
 def slope(units: Units, confidence: float) -> Estimate:
     """Calibration slope: the factor on the logits that fits the observed truth best."""
-    one_class = _one_class(units)
-    if one_class:
-        return undefined(one_class)
+    reason = no_slope(units)
+    if reason:
+        return undefined(reason)
+    return _fit(units, with_constant(units.logit), np.zeros(len(units)), confidence)
+
+
+def no_slope(units: Units) -> str:
+    """Why there is no finite calibration slope; empty where there is one."""
+    if _one_class(units):
+        return _one_class(units)
     if np.ptp(units.logit) < 1e-9:
-        return undefined("every unit has the same probability")
+        return "every unit has the same probability"
     positive = units.truth > 0
     lowest, highest = units.logit[positive].min(), units.logit[positive].max()
     if lowest >= units.logit[~positive].max() or highest <= units.logit[~positive].min():
-        return undefined("the scores separate the classes completely: no finite slope fits best")
-    return _fit(units, np.stack([units.logit, np.ones(len(units))], axis=1), np.zeros(len(units)), confidence)
+        return "the scores separate the classes completely: no finite slope fits best"
+    return ""
+
+
+def with_constant(column: np.ndarray) -> np.ndarray:
+    """``(N,)`` → ``(N, 2)`` with ones beside it."""
+    return np.stack([column, np.ones(len(column))], axis=1)
 
 
 def _one_class(units: Units) -> str:
@@ -96,27 +118,34 @@ def _one_class(units: Units) -> str:
 
 def _fit(units: Units, design: np.ndarray, offset: np.ndarray, confidence: float) -> Estimate:
     """First coefficient of the logistic regression of truth on ``design`` ``(N, K)`` with ``offset`` ``(N,)``."""
+    weights, curvature = logistic(units.truth, design, offset)
+    if not np.isfinite(weights).all():
+        return undefined("the logistic regression has no finite solution")
+    errors = design * (units.truth - expit(design @ weights + offset))[:, None]
+    scores = np.stack([np.bincount(units.patient, weights=column) for column in errors.T], axis=1)
+    bread = np.linalg.pinv(curvature)
+    patients, value = len(scores), float(weights[0])
+    if patients <= design.shape[1]:  # their scores add up to 0 in every coefficient: no freedom is left
+        return Estimate(value, reason=f"no interval: {patients} patient{'' if patients == 1 else 's'} only")
+    spread = bread @ (scores.T @ scores) @ bread * (patients / (patients - 1))
+    half = float(norm.ppf((1 + confidence) / 2) * np.sqrt(spread[0, 0]))
+    return Estimate(value, value - half, value + half, ROBUST)
+
+
+def logistic(truth: np.ndarray, design: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logistic regression of ``truth`` ``(N,)`` by Newton's method: coefficients ``(K,)``, curvature ``(K, K)``."""
     scale = np.maximum(np.abs(design).max(axis=0), 1.0)  # large logits would make the equations ill-conditioned
     columns, weights = design / scale, np.zeros(design.shape[1])
     for _ in range(100):
         fitted = expit(columns @ weights + offset)
-        gradient = columns.T @ (units.truth - fitted)
+        gradient = columns.T @ (truth - fitted)
         curvature = (columns * (fitted * (1 - fitted))[:, None]).T @ columns
         step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
         size = float(np.abs(step).max())
         weights = weights + step * min(1.0, 5.0 / max(size, 1e-300))  # a damped step where a full one would overshoot
         if size < 1e-10:
             break
-    if not np.isfinite(weights).all():
-        return undefined("the logistic regression has no finite solution")
-    errors = columns * (units.truth - expit(columns @ weights + offset))[:, None]
-    scores = np.stack([np.bincount(units.patient, weights=column) for column in errors.T], axis=1)
-    bread = np.linalg.pinv(curvature)
-    patients = len(scores)
-    spread = bread @ (scores.T @ scores) @ bread * (patients / max(1, patients - 1))
-    value = float(weights[0] / scale[0])
-    half = float(norm.ppf((1 + confidence) / 2) * np.sqrt(spread[0, 0]) / scale[0])
-    return Estimate(value, value - half, value + half, ROBUST)
+    return weights / scale, curvature * np.outer(scale, scale)
 
 
 def _bin(units: Units, inside: np.ndarray, confidence: float) -> Bin:

@@ -35,8 +35,22 @@ def ratio(part: float, whole: float) -> float:
     return part / whole if whole else float("nan")
 
 
-def decide(probability: np.ndarray, threshold: float) -> np.ndarray:
-    """``(N,)`` probabilities → ``(N,)`` bool: positive at the threshold or above it."""
+def net_benefit(truth: np.ndarray, probability: np.ndarray, limits: np.ndarray, prevalence: float | None) -> np.ndarray:
+    """Net benefit of calling positive what has at least the probability ``limits`` ``(L,)``, ``(L,)``.
+
+    True positives less false positives, a false one weighing limit / (1 - limit), for each unit (Vickers and Elkin
+    2006, Med Decis Making 26:565); with ``prevalence``, where that share is positive. NaN where a class is missing.
+    """
+    found = [np.sort(probability[truth == value]) for value in (1, 0)]
+    if not all(map(len, found)):
+        return np.full(len(limits), np.nan)
+    hit, alarm = (1 - np.searchsorted(scores, limits, side="left") / len(scores) for scores in found)
+    share = float(truth.mean()) if prevalence is None else prevalence
+    return np.asarray(hit * share - alarm * (1 - share) * limits / (1 - limits))
+
+
+def decide(probability: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
+    """Probabilities → bool of their shape: positive at the threshold, or each column's own, or above it."""
     return np.asarray(probability >= threshold)
 
 
@@ -64,8 +78,9 @@ def log_losses(truth: np.ndarray, logit: np.ndarray) -> np.ndarray:
 def average_precision(truth: np.ndarray, probability: np.ndarray) -> float:
     """Area under the precision-recall curve as average precision; equal scores are one step. NaN with no positive."""
     order = np.argsort(-probability, kind="stable")
-    once = np.ones((1, len(order)))
-    return float(weighted_precision(truth[order], ends_of_ties(probability[order]), once)[0])
+    ends = ends_of_ties(probability[order])
+    hits = np.cumsum(truth[order])[ends]
+    return ratio(float((np.diff(hits, prepend=0) * hits / (ends + 1)).sum()), float(truth.sum()))
 
 
 def ends_of_ties(descending: np.ndarray) -> np.ndarray:
@@ -73,27 +88,17 @@ def ends_of_ties(descending: np.ndarray) -> np.ndarray:
     return np.append(np.flatnonzero(np.diff(descending)), len(descending) - 1)
 
 
-def weighted_precision(truth: np.ndarray, ends: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Average precision under each row of weights.
+def precision_recall(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The precision-recall curve: recall, precision, threshold, each ``(K,)``, from few called positive to all.
 
-    Args:
-        truth: ``(N,)`` of 0 and 1, by descending score.
-        ends: of ``ends_of_ties``.
-        weight: ``(draws, N)``, how often each unit counts.
-
-    Returns:
-        ``(draws,)``; NaN where the weights hold no positive.
+    Empty where one class is missing.
     """
-    found = np.append(0, np.cumsum(truth)[ends].astype(np.int64))
-    steps = np.diff(found) > 0  # only runs with a positive in them add area
-    if not steps.any():
-        return np.full(len(weight), np.nan)
-    called = np.cumsum(weight, axis=1)[:, ends[steps]]
-    hits = np.cumsum(weight[:, truth > 0], axis=1)[:, found[1:][steps] - 1]
-    precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
-    area = (np.diff(hits, axis=1, prepend=0) * precision).sum(axis=1)
-    total = hits[:, -1]
-    return np.asarray(np.divide(area, total, out=np.full(len(total), np.nan), where=total > 0))
+    if not 0 < truth.sum() < len(truth):
+        return np.empty(0), np.empty(0), np.empty(0)
+    order = np.argsort(-probability, kind="stable")
+    ends = ends_of_ties(probability[order])
+    hits = np.cumsum(truth[order])[ends]
+    return hits / hits[-1], hits / (ends + 1), probability[order][ends]
 
 
 def roc(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

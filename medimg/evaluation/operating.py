@@ -20,7 +20,7 @@ class OperatingPoint:
 
     rule: str
     target: float | None
-    """The sensitivity or specificity to reach; None for Youden."""
+    """The sensitivity or specificity to reach, or what a missed finding weighs; None for Youden."""
     threshold: float
     reached: bool
     note: str
@@ -31,26 +31,44 @@ class OperatingPoint:
     """On validation; None where validation has no negative unit."""
 
 
-def choose(units: Units, settings: Threshold) -> OperatingPoint:
+def choose(units: Units, settings: Threshold, prevalence: float | None = None) -> OperatingPoint:
     """The threshold that ``settings`` ask for, on the validation units.
+
+    Args:
+        units: of validation.
+        settings: the block ``evaluate.threshold``.
+        prevalence: share of positives that rule ``cost`` reckons with; None for that of ``units``.
+
+    Rules:
 
     - ``youden``: the largest sensitivity + specificity - 1 (Youden 1950, Cancer 3:32); of equals the lowest threshold,
       because a missed finding is the worse error.
     - ``sensitivity``: the highest threshold whose sensitivity is at least the target, so the best specificity.
+    - ``cost``: the least of false alarms and, weighted by ``settings.miss``, missed findings; of equals the lowest.
     - ``specificity``: the lowest threshold whose specificity is at least the target, so the best sensitivity.
 
     Calling everything, or nothing, positive reaches any target and is no choice: where only that would do, the useful
     threshold that comes nearest is taken and ``reached`` is False. With one class only, the threshold is 0.5.
     """
-    target = None if settings.rule == "youden" else settings.target
+    target = {"youden": None, "cost": settings.miss}.get(settings.rule, settings.target)
     if not 0 < units.positive < len(units):
-        which = "positive" if units.positive else "negative"
-        return _point(units, settings.rule, target, 0.5, f"validation holds {which} units only, so 0.5 is used")
+        which = "positive units only" if units.positive else "negative units only" if len(units) else "no unit"
+        return _point(units, settings.rule, target, 0.5, f"validation holds {which}, so 0.5 is used")
     scores, sensitivity, specificity = _candidates(units)
     useful = (sensitivity > 0) & (specificity > 0)
     note = ""
     if settings.rule == "youden":
-        index = _last_best(sensitivity + specificity)
+        together = sensitivity + specificity
+        index = _last_best(np.where(useful, together, -1)) if useful.any() else len(scores) - 1
+        if together[index] <= 1 + 1e-12:
+            note = "on validation no threshold separates positive from negative units better than chance would"
+    elif settings.rule == "cost":
+        share = units.positive / len(units) if prevalence is None else prevalence
+        cost = settings.miss * share * (1 - sensitivity) + (1 - share) * (1 - specificity)
+        index = _last_best(np.where(useful, -cost, -np.inf)) if useful.any() else len(scores) - 1
+        cheapest, which = min((settings.miss * share, "negative"), (1 - share, "positive"))
+        if not useful.any() or cost[index] > cheapest + 1e-12:
+            note = f"on validation it would cost less to call every unit {which}"
     else:
         aim, other = (sensitivity, specificity) if settings.rule == "sensitivity" else (specificity, sensitivity)
         fit = useful & (aim >= settings.target - 1e-12)  # 0.9 of 10 is 9, whatever the float says

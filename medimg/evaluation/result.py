@@ -1,34 +1,86 @@
-"""What an evaluation found, and the files that say so."""
+"""What an evaluation found: everything that the files and the report are made of."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import yaml
+import numpy as np
 
-from medimg.evaluation.estimate import Estimate, rounded
-from medimg.evaluation.intervals import auroc
-from medimg.evaluation.metrics import roc
+from medimg.errors import DataError
+from medimg.evaluation.calibration import Calibration, calibrate
+from medimg.evaluation.estimate import Estimate
+from medimg.evaluation.frozen import Frozen
 from medimg.evaluation.operating import OperatingPoint
-from medimg.evaluation.scores import Scores
+from medimg.evaluation.scores import Scores, score
+from medimg.evaluation.section import Section
 from medimg.evaluation.sources import Sources
-from medimg.evaluation.units import Units
-from medimg.files import publish_folder, write_json, write_text
+from medimg.evaluation.tasks import Judge, judge_of
+from medimg.evaluation.units import Cases, Units
 from medimg.params import Evaluate, Params, Study
-from medimg.records import EVALUATION, write_csv
+from medimg.tasks import Task
+
+
+@dataclass(frozen=True)
+class Question:
+    """One yes-or-no question, answered on test."""
+
+    name: str
+    test: Units
+    point: OperatingPoint | None
+    """its threshold; None where the task decides without"""
+    called: np.ndarray
+    """``(N,)`` bool: which units of ``test`` are answered with yes"""
+    scores: Scores
+    before: Calibration
+    """of test as the network left it"""
+    after: Calibration | None
+    """of test recalibrated; None where that is not possible"""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What the report says of the part that decided: numbers, so that no unit of it has to travel with a model."""
+
+    own: Estimate
+    """The task's own metric there: it chose epoch and threshold, so it flatters; shown beside that of test."""
+    counts: dict[str, Any]
+    """of ``units.counts_of``"""
+
+    def rarer(self, question: str) -> int:
+        """Patients of the rarer class of a question."""
+        counts = self.counts.get("questions", {}).get(question, self.counts)
+        return min(int(counts["positive_patients"]), int(counts["negative_patients"]))
+
+
+@dataclass(frozen=True)
+class External:
+    """Where a frozen model comes from that is tested on data of elsewhere."""
+
+    bundle: str
+    """SHA-256 of its ``bundle.yaml``, which names the hash of every other file"""
+    there: str
+    """what it reached on its own test part, in a clause"""
 
 
 @dataclass(frozen=True)
 class Result:
-    """Everything that metrics.json, the curves and the report are made of."""
+    """One evaluation of one model on one test part."""
 
     params: Params
     sources: Sources
-    validation: Units
-    test: Units
-    point: OperatingPoint
-    scores: Scores
+    frozen: Frozen
+    validation: Validation
+    test: Cases
+    """with the probabilities that thresholds and metrics are about"""
+    called: np.ndarray
+    """``(N, K)`` bool: which questions are answered with yes for each unit of ``test``"""
+    questions: tuple[Question, ...]
+    """one for each output that answers a yes-or-no question; none of a regression"""
+    estimates: dict[str, Estimate]
+    """metric → estimate, of the whole task"""
+    sections: tuple[Section, ...] = ()
+    """what other modules add to the report, each with a file of its own"""
+    external: External | None = None
+    """None: test was set aside in the study that made the model"""
 
     @property
     def study(self) -> Study:
@@ -40,86 +92,80 @@ class Result:
         """The block ``evaluate``."""
         return self.params.evaluate
 
-    def auroc_on_validation(self) -> Estimate:
-        """AUROC of the part that chose epoch and threshold: flattering, shown beside that of test."""
-        part = self.validation
-        return auroc(part.truth, part.probability, part.patient, self.settings.confidence)
+    @property
+    def task(self) -> Task:
+        """The task of the study."""
+        return self.test.task
+
+    @property
+    def judge(self) -> Judge:
+        """How the task is judged."""
+        return judge_of(self.study)
+
+    @property
+    def point(self) -> OperatingPoint | None:
+        """The threshold where there is one question with a threshold."""
+        return next(iter(self.frozen.points.values())) if len(self.frozen.points) == 1 else None
+
+    @property
+    def headline(self) -> Estimate:
+        """What the report leads with."""
+        return self.estimates[self.study.headline]
 
 
-def write(result: Result) -> None:
-    """Publish ``artifacts/evaluation``, whole or not at all."""
-    from medimg.evaluation.report import render  # matplotlib and jinja2 only when a report is written
+def judged(params: Params, sources: Sources, frozen: Frozen, validation: Validation, test: Cases) -> Result:
+    """Apply what was frozen to ``test`` and measure.
 
-    metrics = metrics_of(result)
-    with publish_folder(EVALUATION) as folder:
-        write_json(folder / "metrics.json", metrics)
-        write_json(folder / "methods.json", _methods(result))
-        write_text(folder / "operating.yaml", yaml.safe_dump(_operating(result), sort_keys=False, allow_unicode=True))
-        _write_curves(result, folder)
-        write_text(folder / "report.html", render(result, metrics))
+    Args:
+        params: of the study.
+        sources: the files that tell how the predictions came about.
+        frozen: recalibration and thresholds, from validation.
+        validation: what is known of the part that decided.
+        test: units with the probabilities that the network gave.
 
-
-def metrics_of(result: Result) -> dict[str, Any]:
-    """The content of metrics.json: numbers only, but for the headline's name and the reason of what is undefined.
-
-    ``dvc metrics show`` makes a column of each number and drops nulls; how intervals were made is in methods.json.
+    Raises:
+        DataError: a label is not known for any unit of test.
     """
-    test = {name: estimate.as_json() for name, estimate in result.scores.estimates.items()}
-    headline = result.study.headline
-    return {
-        "headline": {"name": headline, "confidence": result.settings.confidence} | test[headline],
-        "test": test,
-        "validation": {"auroc": result.auroc_on_validation().as_json()},
-        "threshold": rounded(result.point.threshold),
-        "counts": {"test": _counts(result.test), "validation": _counts(result.validation)},
-    }
+    study, settings, judge = params.study, params.evaluate, judge_of(params.study)
+    final = frozen.corrected(test)
+    called = judge.called(final, frozen.points)
+    questions = tuple(
+        _question(k, name, params, frozen, (test, final), called[:, k])
+        for k, name in enumerate(test.task.names[: called.shape[1]])
+    )
+    overall = judge.overall(final, called, study, settings.confidence)
+    return Result(
+        params=params,
+        sources=sources,
+        frozen=frozen,
+        validation=validation,
+        test=final,
+        called=called,
+        questions=questions,
+        estimates=overall or questions[0].scores.estimates,
+    )
 
 
-def _counts(units: Units) -> dict[str, int]:
-    return {
-        "patients": units.patients,
-        "units": len(units),
-        "images": units.images,
-        "positive": units.positive,
-        "positive_patients": units.patients_with(1),
-        "negative_patients": units.patients_with(0),
-    }
-
-
-def _methods(result: Result) -> dict[str, str]:
-    return {name: estimate.method for name, estimate in result.scores.estimates.items() if estimate.method}
-
-
-def _operating(result: Result) -> dict[str, Any]:
-    """The content of operating.yaml. The threshold is not rounded: it must decide as it did here."""
-    study, point, validation = result.study, result.point, result.validation
-    return {
-        "task": study.task,
-        "label": study.label,
-        "positive": study.positive,
-        "unit": study.unit,
-        "aggregate": result.settings.aggregate,
-        "rule": point.rule,
-        "target": point.target,
-        "threshold": float(point.threshold),
-        "positive_if": "probability >= threshold",
-        "reached": point.reached,
-        "note": point.note or None,
-        "validation": {
-            "sensitivity": rounded(point.sensitivity),
-            "specificity": rounded(point.specificity),
-            "patients": validation.patients,
-            "units": len(validation),
-            "positive": validation.positive,
-        },
-        "confidence": result.settings.confidence,
-    }
-
-
-def _write_curves(result: Result, folder: Path) -> None:
-    names = ["fpr", "tpr", "threshold"]
-    curve = pd.DataFrame(dict(zip(names, roc(result.test.truth, result.test.probability), strict=True)))
-    write_csv(folder / "roc.csv", curve.round(6), names)
-    names = ["predicted", "observed", "low", "high", "n"]
-    bins = pd.DataFrame([vars(entry) for entry in result.scores.calibration.bins], columns=names)
-    write_csv(folder / "calibration.csv", bins.round(6), names)
+def _question(
+    k: int, name: str, params: Params, frozen: Frozen, parts: tuple[Cases, Cases], called: np.ndarray
+) -> Question:
+    raw, final = (part.question(k) for part in parts)
+    if not len(final):
+        raise DataError(
+            f"Label {name!r} is not known for any unit of test, so nothing can be said of it. Take it out of "
+            "study.label in params.yaml, or add labelled patients, and run dvc repro."
+        )
+    known = np.isfinite(parts[0].task.questions(parts[0].truth)[:, k])
+    confidence, seed = params.evaluate.confidence, params.study.seed
+    corrected = frozen.recalibration and frozen.recalibration.apply(parts[0]).question(k)
+    before = calibrate(raw, confidence, seed)
+    after = calibrate(corrected, confidence, seed) if corrected else None
+    return Question(
+        name=name,
+        test=final,
+        point=frozen.points.get(name),
+        called=called[known],
+        scores=score(final, called[known], after if after and frozen.applied else before, params.study, confidence),
+        before=before,
+        after=after,
+    )

@@ -2,13 +2,17 @@
 
 from typing import Any
 
-NAMES = {"auroc": "AUROC"}
+from medimg.evaluation.words import METRICS
+
+END = 0.0005
+"""A threshold nearer to 0 or 1 than this lies at the end of the scale."""
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def summary(metrics: dict[str, Any]) -> str:
     """metrics.json → e.g. ``AUROC 0.93 (95 % interval 0.88–0.96) on 92 test patients``."""
     headline, patients = metrics["headline"], metrics["counts"]["test"]["patients"]
-    name = NAMES.get(headline["name"], headline["name"])
+    name = METRICS[headline["name"]][0]
     who = f"on {patients} test patient{'' if patients == 1 else 's'}"
     if headline["value"] is None:
         return f"{name} is undefined {who}: {headline['reason']}"
@@ -32,6 +36,16 @@ def digits(estimate: dict[str, Any]) -> int:
         if apart and (f"{1:.{count}f}" not in shown or max(ends) == 1):
             return count
     return 6
+
+
+def cut(threshold: float) -> str:
+    """A threshold of probabilities: three decimals; nearer to 0 or 1 than they show, how far from there."""
+    away = min(threshold, 1 - threshold)
+    if not 0 < away < END:
+        return f"{threshold:g}" if away == 0 else number(threshold, 3)
+    digit, power = f"{away:.0e}".split("e")
+    tiny = f"{digit} × 10{str(int(power)).translate(_RAISED)}"
+    return tiny if threshold < 0.5 else f"1 − {tiny}"
 
 
 def number(value: float, digits: int = 2) -> str:

@@ -15,15 +15,46 @@ METRICS = {
         "share of the all-clears that are right, where {prevalence} are positive",
     ),
     "accuracy": ("Accuracy", "share of all decisions that are right"),
+    "lr_positive": ("Likelihood ratio +", "how much more often the positive are called positive than the negative are"),
+    "lr_negative": ("Likelihood ratio −", "how much more often the positive are called negative; 0 is ideal"),
     "balanced_accuracy": ("Balanced accuracy", "mean of sensitivity and specificity"),
     "f1": ("F1", "harmonic mean of sensitivity and positive predictive value"),
     "brier": ("Brier score", "mean squared error of the probability; 0 is perfect"),
     "log_loss": ("Log loss", "mean surprise; heavy on sure errors; 0 is perfect"),
     "ece": ("ECE", "mean distance between predicted and observed"),
     "ece_by_chance": ("ECE by chance", "what a perfectly calibrated model would show on as many units"),
+    "mae": ("Mean absolute error", "how far off a prediction is on average, in the unit of the label"),
+    "rmse": ("Root mean squared error", "the same, with large errors weighing more"),
+    "r2": ("R²", "share of the variance that is explained; 0 is always saying the mean, 1 is perfect"),
+    "bias": ("Mean error", "above 0: predictions too high on average"),
+    "correlation": ("Correlation", "Pearson's; says nothing about a constant shift"),
     "calibration_intercept": ("Calibration intercept", "0 is ideal; above 0: probabilities too low on average"),
     "calibration_slope": ("Calibration slope", "1 is ideal; below 1: probabilities too extreme"),
 }
+OVERALL = {
+    "multiclass": {
+        "auroc": ("AUROC, mean of the classes", "how well units of a class rank above the rest; 0.5 is guessing"),
+        "auprc": ("AUPRC, mean of the classes", "average precision of each class against the rest"),
+        "accuracy": ("Accuracy", "share of the units whose most probable class is the right one"),
+        "balanced_accuracy": ("Balanced accuracy", "mean over the classes of the share that is recognised"),
+        "f1": ("F1, mean of the classes", "harmonic mean of sensitivity and positive predictive value"),
+        "brier": ("Brier score", "squared errors of all classes' probabilities, summed; 0 is perfect, 2 the worst"),
+        "ece": ("ECE of the choice", "mean distance between the chosen class's probability and how often it is right"),
+    },
+    "multilabel": {
+        "auroc": ("AUROC, mean of the labels", "how well positives rank above negatives; 0.5 is guessing"),
+        "auprc": ("AUPRC, mean of the labels", "average precision; guessing scores the share of positives"),
+        "balanced_accuracy": ("Balanced accuracy, mean", "mean of sensitivity and specificity, over the labels"),
+        "f1": ("F1, mean of the labels", "harmonic mean of sensitivity and positive predictive value"),
+        "brier": ("Brier score, mean", "mean squared error of the probability, over the labels"),
+        "log_loss": ("Log loss, mean", "mean surprise, over the labels"),
+    },
+    "regression": {
+        "calibration_slope": ("Slope of truth on prediction", "1 is ideal; below 1: predictions too extreme"),
+    },
+}
+"""What a metric of all questions together is called, where it is not what it is of one."""
+
 PERCENTAGES = {
     "sensitivity",
     "specificity",
@@ -35,27 +66,21 @@ PERCENTAGES = {
     "balanced_accuracy",
 }
 
-REFUSALS: dict[str, str] = {
-    Refusal.UNREADABLE: "The file cannot be read, or it is empty.",
-    Refusal.CORRUPT: "Header or pixels do not decode.",
-    Refusal.TRUNCATED: "The file ends before its pixels do.",
-    Refusal.UNSUPPORTED: "A kind of compression or colour that medimg does not read yet.",
-    Refusal.GEOMETRY: "A pixel spacing or shape that cannot be true.",
-    Refusal.NOT_2D: "Several frames or slices where one image is expected.",
-    Refusal.NO_PATIENT: "Nothing says whose image it is.",
-    Refusal.CONFLICT: "Two files contradict each other about pixels or patient.",
-    Refusal.BURNED_IN: "The header says that the pixels show text, which may identify the patient.",
-    Refusal.CRASHED: "The process that read it died.",
-    Refusal.TIMEOUT: "Reading it took longer than the limit.",
-    Refusal.MEMORY: "Reading it took more memory than the limit.",
-}
+REFUSALS: dict[str, str] = {code: code.sentence for code in Refusal}
 
 RULES = {
     "youden": "the largest sum of sensitivity and specificity (Youden)",
     "sensitivity": "the best specificity with a sensitivity of at least {target}",
     "specificity": "the best sensitivity with a specificity of at least {target}",
+    "cost": "the least cost on validation, where a missed finding weighs {target} false alarms",
 }
 UNITS = {"image": ("image", "images"), "study": ("study", "studies"), "patient": ("patient", "patients")}
+
+
+def words_of(name: str, task: str) -> tuple[str, str]:
+    """Title and meaning of a metric of a whole task."""
+    return OVERALL.get(task, {}).get(name, METRICS[name])
+
 
 GLOSSARY = [
     (
@@ -67,8 +92,9 @@ GLOSSARY = [
     (
         "Interval",
         "Another sample of patients would have given another number. The {confidence} interval is made so that, over "
-        "many such samples, {confidence} of the intervals hold the true value. It knows chance among these patients; "
-        "it does not know other hospitals, scanners or years.",
+        "many such samples, {confidence} of the intervals hold the true value. It is conditional on this model and "
+        "this threshold: it knows chance among these patients, not that of another training or another validation "
+        "part, and nothing of other hospitals, scanners or years.",
     ),
     ("Sensitivity and specificity", "The share of the positive that the model finds, and the share of the negative "
      "that it calls negative, both at the threshold."),

@@ -8,15 +8,21 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from medimg.errors import ImageError, NotAnImage, Refusal
-from medimg.images.sniff import FORMATS, HEAD, load, sniff
+from medimg.images.sniff import FORMATS, HEAD, load, not_read, sniff
 
-__all__ = ["Facts", "Image", "pixel_sha256", "quiet", "read", "read_bytes"]
+__all__ = ["Facts", "Image", "decode", "guarded", "pixel_sha256", "quiet", "read", "read_bytes"]
+
+
+Result = TypeVar("Result")
+_QUIET = ContextVar("quiet", default=False)
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class Facts:
     photometric: str
     """as DICOM names it: MONOCHROME1, MONOCHROME2, RGB, …"""
     patient: str | None = None
+    issuer: str | None = None
+    """who gave the patient that number; gone behind the border, and no column of the index"""
     study: str | None = None
     series: str | None = None
     instance: str | None = None
@@ -51,6 +59,17 @@ class Facts:
     """F, M or O"""
     age: float | None = None
     """years"""
+    date: str | None = None
+    """of the study, YYYY-MM-DD, shifted at the border"""
+    depth: int = 1
+    """slices of a volume"""
+    frames: int = 1
+    """frames read for it; of a ``Header``: frames in its file"""
+    files: int = 1
+    spacing_slice: float | None = None
+    """mm between the centres of slices, along their normal"""
+    orientation: str | None = None
+    """where slices, rows and columns (of an image: rows and columns) increase toward, such as SPL"""
 
 
 @dataclass(frozen=True)
@@ -61,10 +80,17 @@ class Image:
     """``(C, H, W)``, C 1 (grey) or 3 (RGB), row first: the stored integers, or float32 where the header rescales them.
     MONOCHROME1 is already inverted."""
     facts: Facts
+    windowed: bool = False
+    """whether the file's own VOI table or window was applied: 0 is the darkest, 1 the brightest"""
 
 
-def read(path: Path) -> Image:
-    """Read one 2D image file: DICOM, PNG, JPEG or NIfTI.
+def read(path: Path, frame: int | None = None, voi: bool = False) -> Image:
+    """Read one 2D image: a file of DICOM, PNG, JPEG or NIfTI, or a frame of a multi-frame DICOM file.
+
+    Args:
+        path: the file.
+        frame: which one, from 0; None: the file must hold one image only.
+        voi: show it as the file says, by its VOI table or window, if it says so (``Image.windowed``).
 
     Returns:
         ``Image``: ``(C, H, W)`` pixels, row first, and what the file says of them (spacing in mm, age in years).
@@ -74,22 +100,27 @@ def read(path: Path) -> Image:
             standard, never another value of the header; nor does the chain of exceptions behind it.
         NotAnImage: the file is no image; the message is its kind in a word or two.
     """
-    return _guarded(lambda: _decode(load(path)))
+    return guarded(lambda: decode(load(path), frame, voi))
 
 
-def read_bytes(data: bytes) -> Image:
+def read_bytes(data: bytes, frame: int | None = None, voi: bool = False) -> Image:
     """Read one 2D image from the bytes of its file; otherwise as ``read``."""
-    return _guarded(lambda: _decode(data))
+    return guarded(lambda: decode(data, frame, voi))
 
 
-def _guarded(work: Callable[[], Image]) -> Image:
+def guarded(work: Callable[[], Result]) -> Result:
+    """``work()``, silent; whatever it raises becomes an ``ImageError`` or ``NotAnImage`` that quotes no header.
+
+    Pixels that are not finite numbers are CORRUPT.
+    """
     problem: ImageError | NotAnImage
     try:
         with quiet():
-            image = work()
-        if not np.isfinite(image.pixels).all():
+            result = work()
+        pixels = getattr(result, "pixels", None)
+        if pixels is not None and pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             raise ImageError(Refusal.CORRUPT, "some of its pixels are not numbers")
-        return image
+        return result
     except (ImageError, NotAnImage) as known:
         problem = known
     except MemoryError:
@@ -105,18 +136,21 @@ def _guarded(work: Callable[[], Image]) -> Image:
     raise problem.with_traceback(None)
 
 
-def _decode(data: bytes) -> Image:
+def decode(data: bytes, frame: int | None = None, voi: bool = False) -> Image:
+    """As ``read_bytes``, but a library's own exceptions come through: call it within ``guarded``."""
     kind = sniff(data[:HEAD])
     if kind == "dicom":
         from medimg.images import dicom
 
-        return dicom.read(data)
+        return dicom.read(data, frame, voi)
+    if frame:
+        raise ImageError(Refusal.NOT_2D, f"no frame {frame + 1}: only DICOM files are read by the frame")
     if kind == "nifti":
         from medimg.images import nifti
 
         return nifti.read(data)
     if kind not in FORMATS:
-        raise NotAnImage(kind)
+        raise not_read(kind)
     from medimg.images import raster
 
     return raster.read_png(data) if kind == "png" else raster.read_jpeg(data)
@@ -133,6 +167,10 @@ def pixel_sha256(pixels: np.ndarray) -> str:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the format libraries from warning or logging, even for debugging: what they say quotes header values."""
+    if _QUIET.get():  # within another such block: there is nothing left to silence
+        yield
+        return
+    token = _QUIET.set(True)
     loggers = [logging.getLogger(name) for name in ("pydicom", "nibabel", "nibabel.global", "PIL", "imagecodecs")]
     before = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -142,5 +180,6 @@ def quiet() -> Iterator[None]:
         try:
             yield
         finally:
+            _QUIET.reset(token)
             for logger, level in zip(loggers, before, strict=True):
                 logger.setLevel(level)

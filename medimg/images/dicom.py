@@ -3,49 +3,137 @@
 from __future__ import annotations
 
 import io
-import math
-import re
 import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medimg.errors import ImageError, NotAnImage, Refusal
-from medimg.images import Facts, Image, codecs
+from medimg.images import Image, codecs, encapsulated, luts
+from medimg.images.dicom_header import facts_of
+from medimg.images.lookup import get, text
 from medimg.images.sniff import MAX_BYTES
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+_PIECE = 2**24  # bytes inflated at a time
+
+MAX_FRAMES = 2**17
+"""A file of more is refused"""
+
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 NO_PIXELS = "DICOM without pixels"
 
 _REFUSED = ("HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "XYB")  # defined terms
 _GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422")
-_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
-def read(data: bytes) -> Image:
-    """Read the bytes of a DICOM file.
+def read(data: bytes, frame: int | None = None, voi: bool = False) -> Image:
+    """Read a frame of the bytes of a DICOM file; None: the only one.
 
     Grey pixels come as stored integers when slope and intercept are 1 and 0, else as float32 after the rescale (HU for
-    CT) or in the type of the modality table. MONOCHROME1 is mirrored within the range that the stored bits span, before
-    any rescale: the lowest stored value changes places with the highest. Padding is left as it is. Colour comes as RGB.
+    CT) or in the type of the modality table; as 0 to 1 where ``voi`` is asked for and the header has a VOI table or
+    window. MONOCHROME1 is mirrored last, within the range that the stored bits span. Padding takes the lowest value of
+    the rest. Colour comes as RGB.
 
     Raises:
         ImageError: UNSUPPORTED, NOT_2D, GEOMETRY, TRUNCATED, CORRUPT.
         NotAnImage: no pixels were ever meant to be there, or the bytes are no DICOM after all.
         Exception: whatever pydicom makes of a broken header; ``medimg.images.read`` translates it.
     """
-    dataset = parse(data)
+    return read_parsed(parse(data), frame, voi)
+
+
+def read_parsed(dataset: Dataset, frame: int | None = None, voi: bool = False) -> Image:
+    """As ``read``, of what ``parse`` made of the file."""
     layout = layout_of(dataset)
-    pixels = codecs.decode(dataset, layout)
+    if frame is None:
+        frame = 0
+        if layout.frames != 1:
+            raise ImageError(Refusal.NOT_2D, f"{layout.frames} frames")
+    return image_of(dataset, layout, frame, voi)
+
+
+def image_of(dataset: Dataset, layout: codecs.Layout, frame: int, voi: bool = False) -> Image:
+    """One frame of a parsed file, as ``read``; several frames of one file cost one parse."""
+    values, padding, windowed = values_of(dataset, layout, frame, voi)
+    pixels = without_padding(values, padding)
+    return Image(pixels, facts_of(dataset, layout, pixels.shape[0], frame), windowed)
+
+
+def values_of(
+    dataset: Dataset, layout: codecs.Layout, frame: int, voi: bool = False
+) -> tuple[np.ndarray, np.ndarray | None, bool]:
+    """A frame as the modality means it: modality table or rescale, then VOI if asked for, then MONOCHROME1.
+
+    Returns:
+        ``(C, H, W)`` values; ``(1, H, W)``, which of them are padding, None for none; whether the VOI was applied.
+    """
+    if not 0 <= frame < layout.frames:
+        raise ImageError(Refusal.TRUNCATED, f"no frame {frame + 1} among {layout.frames}")
+    pixels, padding, shown = codecs.decode(dataset, layout, frame), None, None
     if layout.photometric == "PALETTE COLOR":
-        pixels = _palette(pixels, dataset, big_endian=layout.syntax == codecs.BIG_ENDIAN)
+        pixels = luts.palette(pixels, dataset, layout)
     elif layout.samples == 1:
-        pixels = _modality(pixels, dataset, layout)
+        padding = _padding(pixels, dataset, layout, frame)
+        pixels, ends = luts.modality(pixels, dataset, layout, frame)
+        shown = luts.voi(pixels, dataset, layout, frame) if voi else None
+        if shown is not None:
+            pixels, ends = shown, 1
+        if layout.photometric == "MONOCHROME1":
+            pixels = luts.mirrored(pixels, ends)
+        if pixels.dtype.kind == "f" and not layout.real:
+            pixels = pixels.astype(np.float32, copy=False)
     pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=pixels.dtype.newbyteorder("="))
-    return Image(pixels, _facts(dataset, layout, pixels.shape[0]))
+    return pixels, None if padding is None else padding.transpose(2, 0, 1), shown is not None
+
+
+def _padding(pixels: np.ndarray, dataset: Dataset, layout: codecs.Layout, frame: int) -> np.ndarray | None:
+    """Which stored values are padding (PS3.3 C.7.5.1.1.2): none of them is of the patient.
+
+    Some headers name a value that needs more than the bits stored: it is looked for among the bits allocated.
+    """
+    names = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+    if layout.real:
+        names = ("FloatPixelPaddingValue", "FloatPixelPaddingRangeLimit")
+        if layout.allocated == 64:
+            names = ("DoubleFloatPixelPaddingValue", "DoubleFloatPixelPaddingRangeLimit")
+    first, last = (text(dataset, name) for name in names)
+    if first is None:
+        return None
+    low, high = sorted(_as_stored(float(value), layout) for value in (first, last or first))
+    if not layout.real and layout.syntax in codecs.CELLS and not (_fits(low, layout) and _fits(high, layout)):
+        whole = replace(layout, stored=layout.allocated, high=layout.allocated - 1)
+        below = 0 if layout.high is None else layout.high - layout.stored + 1  # bits that are none of the pixel
+        pixels = codecs.stored(dataset, whole, frame) >> below << below
+    found: np.ndarray = (pixels >= low) & (pixels <= high)
+    return found if found.any() else None
+
+
+def _fits(value: float, layout: codecs.Layout) -> bool:
+    """Whether the stored bits can hold a value."""
+    low = -(1 << (layout.stored - 1)) if layout.signed else 0
+    return low <= value < low + (1 << layout.stored)
+
+
+def _as_stored(value: float, layout: codecs.Layout) -> float:
+    """The padding value as signed as the pixels are, whatever the header's own representation of it."""
+    if layout.real:
+        return value
+    number = int(value) & ((1 << layout.allocated) - 1)
+    return number - (1 << layout.allocated) if layout.signed and number >> (layout.allocated - 1) else number
+
+
+def without_padding(values: np.ndarray, padding: np.ndarray | None) -> np.ndarray:
+    """Padding takes the lowest value of the rest; where there is no rest, it stays."""
+    if padding is None or padding.all():
+        return values
+    mask = np.broadcast_to(padding, values.shape)
+    return np.where(mask, values[~mask].min(), values)
 
 
 def parse(data: bytes) -> Dataset:
@@ -63,8 +151,8 @@ def parse(data: bytes) -> Dataset:
     try:
         with disable_value_validation():
             dataset = pydicom.dcmread(io.BytesIO(data), force=True)
-            sop_class = dataset.get("SOPClassUID")
-            rows = dataset.get("Rows")
+            sop_class = get(dataset, "SOPClassUID")
+            rows = get(dataset, "Rows")
     except Exception:
         if bare:
             raise NotAnImage("unknown") from None
@@ -85,39 +173,42 @@ def _check_deflated(data: bytes) -> None:
     if data[132:140] != b"\x02\0\0\0UL\x04\0":
         raise ImageError(Refusal.CORRUPT, "the file meta information has no length")
     start = 144 + int.from_bytes(data[140:144], "little")
-    if len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:], MAX_BYTES + 1)) > MAX_BYTES:
-        raise ImageError(Refusal.MEMORY, f"the data set inflates to more than {MAX_BYTES} bytes")
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    size, rest = 0, data[start:]
+    while rest:  # piece by piece: only the size is wanted
+        size += len(inflater.decompress(rest, _PIECE))
+        rest = inflater.unconsumed_tail
+        if size > MAX_BYTES:
+            raise ImageError(Refusal.MEMORY, f"the data set inflates to more than {MAX_BYTES} bytes")
 
 
 def layout_of(dataset: Dataset) -> codecs.Layout:
-    """Check the image pixel module and put it in one place.
+    """Check the image pixel module and put it in one place; every frame that it promises is there.
 
     Raises:
-        ImageError: UNSUPPORTED, NOT_2D, GEOMETRY, TRUNCATED, CORRUPT.
+        ImageError: UNSUPPORTED, GEOMETRY, TRUNCATED, CORRUPT.
         NotAnImage: there are no pixels, nor ought there to be.
     """
-    if "PixelData" not in dataset:
+    keyword = next((name for name in _PIXELS if name in dataset), None)
+    if keyword is None:
         _explain_absence(dataset)
+        raise NotAnImage(NO_PIXELS)
     syntax, photometric = _syntax(dataset), _photometric(dataset)
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames != 1:
-        raise ImageError(Refusal.NOT_2D, f"{frames} frames")
-    rows, columns, samples = int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1)
-    if rows < 1 or columns < 1:
-        raise ImageError(Refusal.GEOMETRY, f"{rows} rows and {columns} columns")
+    frames = int(get(dataset, "NumberOfFrames") or 1)
+    rows, columns, samples = int(dataset.Rows), int(dataset.Columns), int(get(dataset, "SamplesPerPixel") or 1)
+    if min(rows, columns, frames) < 1 or frames > MAX_FRAMES:
+        raise ImageError(Refusal.GEOMETRY, f"{frames} frames of {rows} rows and {columns} columns")
     if samples != (1 if photometric in _GREY else 3):
         raise ImageError(Refusal.CORRUPT, f"{samples} samples a pixel with {photometric}")
-    allocated = int(dataset.BitsAllocated)
-    stored = int(dataset.get("BitsStored") or allocated)
-    if allocated not in (1, 8, 16, 32) or (allocated == 1 and syntax not in codecs.NATIVE):
-        raise ImageError(Refusal.UNSUPPORTED, f"{allocated} bits allocated")
-    high = int(dataset.get("HighBit", stored - 1))
-    if not 1 <= stored <= allocated or high != stored - 1:
-        raise ImageError(Refusal.UNSUPPORTED, f"{stored} bits stored of {allocated}, the highest at {high}")
+    allocated, stored, high = _bits(dataset, keyword, syntax)
+    if (
+        photometric.startswith("YBR_FULL") and allocated != 8 and syntax not in codecs.JPEG_DCT
+    ):  # PS3.3 C.7.6.3.1.2 converts 8 bits only
+        raise ImageError(Refusal.UNSUPPORTED, f"photometric interpretation {photometric} of {allocated} bits")
     size = rows * columns * samples * max(allocated // 8, 1)
     if size > MAX_BYTES:
         raise ImageError(Refusal.GEOMETRY, f"{rows} x {columns} x {samples} pixels are {size} bytes: too many")
-    return codecs.Layout(
+    layout = codecs.Layout(
         syntax,
         photometric,
         rows,
@@ -125,18 +216,63 @@ def layout_of(dataset: Dataset) -> codecs.Layout:
         samples,
         allocated,
         stored,
-        signed=bool(dataset.get("PixelRepresentation")) and samples == 1,
-        planar=samples > 1 and bool(dataset.get("PlanarConfiguration")),
+        signed=bool(get(dataset, "PixelRepresentation")) and samples == 1 and keyword == "PixelData",
+        planar=samples > 1 and bool(get(dataset, "PlanarConfiguration")) and photometric != "YBR_FULL_422",
+        frames=frames,
+        high=high,
+        keyword=keyword,
     )
+    return _located(dataset, layout)
+
+
+def _bits(dataset: Dataset, keyword: str, syntax: str) -> tuple[int, int, int]:
+    """Bits allocated, bits stored, and the highest stored one."""
+    real = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}.get(keyword)
+    allocated = int(get(dataset, "BitsAllocated") or real or 0)
+    if real is not None:
+        if allocated != real or syntax not in codecs.NATIVE or int(get(dataset, "SamplesPerPixel") or 1) != 1:
+            raise ImageError(Refusal.UNSUPPORTED, "floating-point pixels that are compressed or in colour")
+        return real, real, real - 1
+    stored = int(get(dataset, "BitsStored") or allocated)
+    high = int(dataset.get("HighBit", stored - 1))
+    raw = codecs.NATIVE | {codecs.UNCOMPRESSED, codecs.DEFLATED_FRAMES}
+    if allocated not in (1, 8, 16, 32, 64) or (allocated == 1 and syntax not in raw):
+        raise ImageError(Refusal.UNSUPPORTED, f"{allocated} bits allocated")
+    if not 1 <= stored <= allocated or not stored - 1 <= high < allocated:
+        raise ImageError(Refusal.UNSUPPORTED, f"{stored} bits stored of {allocated}, the highest at {high}")
+    return allocated, stored, high
+
+
+def _located(dataset: Dataset, layout: codecs.Layout) -> codecs.Layout:
+    """The layout with the fragments of each frame, after a check that all frames are there."""
+    element = dataset[layout.keyword]
+    value = element.value
+    if not isinstance(value, bytes):
+        raise ImageError(Refusal.CORRUPT, "the pixel data are not bytes")
+    if layout.syntax not in codecs.NATIVE:
+        found = encapsulated.frames(value, layout.frames, get(dataset, "ExtendedOffsetTable"))
+        return replace(layout, fragments=found)
+    if element.is_undefined_length:  # items and their delimiters would be shown as pixels
+        raise ImageError(Refusal.CORRUPT, "encapsulated pixels, though its transfer syntax says that they are native")
+    if layout.photometric == "YBR_FULL_422" and len(value) * 8 >= layout.frame_bits * 3 // 2 * layout.frames:
+        layout = replace(layout, photometric="YBR_FULL")  # some write each pixel's colour after all
+    expected = (layout.frame_bits * layout.frames + 7) // 8
+    if len(value) < expected:
+        raise ImageError(Refusal.TRUNCATED, f"{len(value)} pixel bytes where the header promises {expected}")
+    if len(value) > max(expected + 1, (layout.frame_bits * (layout.frames + 1) - 1) // 8):  # beyond a byte of padding
+        raise ImageError(Refusal.CORRUPT, f"{len(value)} pixel bytes, frames more than the header's {expected} bytes")
+    return layout
 
 
 def _explain_absence(dataset: Dataset) -> None:
-    if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
-        raise ImageError(Refusal.UNSUPPORTED, "floating-point pixel data")
-    sop_class = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+    """Pixels that were lost are an error; raises nothing where there ought to be none."""
+    sop_class = get(dataset, "SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+    if "PixelDataProviderURL" in dataset:
+        raise ImageError(Refusal.UNSUPPORTED, "its pixels are on a server (JPIP)")
+    if "SpectroscopyData" in dataset:  # has rows and columns of spectra
+        return
     if "Rows" in dataset or (sop_class is not None and sop_class.name.endswith("Image Storage")):
         raise ImageError(Refusal.TRUNCATED, "the header describes an image, but there are no pixels")
-    raise NotAnImage(NO_PIXELS)
 
 
 def _syntax(dataset: Dataset) -> str:
@@ -148,125 +284,9 @@ def _syntax(dataset: Dataset) -> str:
 
 
 def _photometric(dataset: Dataset) -> str:
-    photometric = str(dataset.get("PhotometricInterpretation") or "").strip()
+    photometric = str(get(dataset, "PhotometricInterpretation") or "").strip()
     coded = photometric in ("YBR_ICT", "YBR_RCT") and dataset.file_meta.TransferSyntaxUID in codecs.JPEG_2000
     if photometric not in _GREY + _COLOUR and not coded:
         name = photometric if photometric in _REFUSED else "an undefined value"
         raise ImageError(Refusal.UNSUPPORTED, f"photometric interpretation {name}")
     return photometric
-
-
-def _modality(pixels: np.ndarray, dataset: Dataset, layout: codecs.Layout) -> np.ndarray:
-    """Stored integers ``(H, W, 1)`` to the modality's values, brighter is higher."""
-    inverted = layout.photometric == "MONOCHROME1"
-    if dataset.get("ModalityLUTSequence"):
-        entries, first, bits = (int(value) for value in dataset.ModalityLUTSequence[0].LUTDescriptor)
-        first = signed(first) if layout.signed else first & 0xFFFF
-        table = table_of(dataset.ModalityLUTSequence[0].LUTData, entries, bits, layout.syntax == codecs.BIG_ENDIAN)
-        pixels = _look_up(pixels, first, table)
-        return ((1 << bits) - 1 - pixels).astype(table.dtype) if inverted else pixels
-    if inverted:
-        # lowest + highest: -1 for signed, 2^stored - 1 for unsigned. ~x is -1 - x, and all bits flipped
-        pixels = ~pixels if layout.signed else ~pixels & pixels.dtype.type((1 << layout.stored) - 1)
-    slope, intercept = float(text(dataset, "RescaleSlope") or 1), float(text(dataset, "RescaleIntercept") or 0)
-    if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0:
-        raise ImageError(Refusal.CORRUPT, "the rescale slope or intercept is not a usable number")
-    if slope == 1 and intercept == 0:
-        return pixels
-    return (pixels * np.float64(slope) + intercept).astype(np.float32)
-
-
-def _palette(pixels: np.ndarray, dataset: Dataset, *, big_endian: bool) -> np.ndarray:
-    """Palette indices ``(H, W, 1)`` to RGB ``(H, W, 3)``, uint8 or uint16 as the palette is."""
-    if "RedPaletteColorLookupTableData" not in dataset:
-        raise ImageError(Refusal.UNSUPPORTED, "a segmented or missing palette")
-    channels = []
-    for colour in ("Red", "Green", "Blue"):
-        descriptor = dataset[f"{colour}PaletteColorLookupTableDescriptor"].value
-        entries, first, bits = (int(value) for value in descriptor)
-        first = signed(first) if pixels.dtype.kind == "i" else first & 0xFFFF
-        data = dataset[f"{colour}PaletteColorLookupTableData"].value
-        channels.append(_look_up(pixels[..., 0], first, table_of(data, entries, bits, big_endian)))
-    return np.stack(channels, axis=-1)
-
-
-def signed(value: int) -> int:
-    """A 16-bit number of a lookup table's descriptor as signed."""
-    return value - 0x10000 if value > 0x7FFF else value
-
-
-def table_of(data: object, entries: int, bits: int, big_endian: bool) -> np.ndarray:
-    """A lookup table of ``entries`` values (0 stands for 65536), uint8 or uint16."""
-    entries = (entries & 0xFFFF) or 0x10000
-    dtype = np.dtype("u1" if bits <= 8 else "u2")
-    if not isinstance(data, bytes):
-        table = np.asarray(data, dtype=np.int64).astype(np.uint16)
-    else:
-        words = np.frombuffer(data[: len(data) // 2 * 2], ">u2" if big_endian else "<u2").astype("<u2")
-        packed = dtype.itemsize == 1 and words.size < entries  # two 8-bit entries in a word
-        table = words.view("u1") if packed else words
-    if table.size < entries:
-        raise ImageError(Refusal.TRUNCATED, "a lookup table is shorter than its descriptor says")
-    return table[:entries].astype(dtype)
-
-
-def _look_up(pixels: np.ndarray, first: int, table: np.ndarray) -> np.ndarray:
-    """Values below the first mapped one take the first entry, those beyond the last take the last (PS3.3 C.11.1.1)."""
-    return table[np.clip(pixels.astype(np.int64) - first, 0, table.size - 1)]
-
-
-def _facts(dataset: Dataset, layout: codecs.Layout, channels: int) -> Facts:
-    spacing_row, spacing_column = _spacing(dataset)
-    sex = text(dataset, "PatientSex")
-    return Facts(
-        format="dicom",
-        channels=channels,
-        height=layout.rows,
-        width=layout.columns,
-        bits=layout.stored,
-        photometric=layout.photometric,
-        patient=text(dataset, "PatientID"),
-        study=text(dataset, "StudyInstanceUID"),
-        series=text(dataset, "SeriesInstanceUID"),
-        instance=text(dataset, "SOPInstanceUID"),
-        spacing_row=spacing_row,
-        spacing_column=spacing_column,
-        modality=text(dataset, "Modality"),
-        body_part=text(dataset, "BodyPartExamined"),
-        view=text(dataset, "ViewPosition"),
-        laterality=text(dataset, "ImageLaterality") or text(dataset, "Laterality"),
-        manufacturer=text(dataset, "Manufacturer"),
-        model=text(dataset, "ManufacturerModelName"),
-        site=text(dataset, "InstitutionName"),
-        sex=sex if sex in ("F", "M", "O") else None,
-        age=age(text(dataset, "PatientAge")),
-    )
-
-
-def text(dataset: Dataset, keyword: str) -> str | None:
-    """The (first) value of an element, stripped; None when it is missing or empty."""
-    value = dataset.get(keyword)
-    if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue":
-        value = value[0] if value else None
-    return (str(value).strip(" \0") or None) if value is not None else None
-
-
-def age(value: str | None) -> float | None:
-    """Years from DICOM's age string (``045Y``, ``006M``, ``003W``, ``010D``); None when it is none."""
-    found = re.fullmatch(r"(\d{1,3})([YMWD])", value or "")
-    return round(int(found[1]) * _YEARS[found[2]], 4) if found else None
-
-
-def _spacing(dataset: Dataset) -> tuple[float | None, float | None]:
-    """Distance of rows, then of columns, in mm: in the patient if known, else at the detector."""
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
-        value = dataset.get(keyword)
-        if value is None or value == "":
-            continue
-        values = [float(number) for number in value]
-        if not values:
-            continue
-        if len(values) != 2 or not all(math.isfinite(number) and number > 0 for number in values):
-            raise ImageError(Refusal.GEOMETRY, "the pixel spacing is not two positive numbers")
-        return values[0], values[1]
-    return None, None

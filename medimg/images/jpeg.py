@@ -1,5 +1,7 @@
-"""The segments of a JPEG or JPEG-LS stream."""
+"""What a JPEG, JPEG-LS or JPEG 2000 stream says of itself, before a decoder takes memory for it."""
 
+import re
+import struct
 from collections.abc import Iterator
 
 from medimg.errors import ImageError, Refusal
@@ -7,6 +9,7 @@ from medimg.errors import ImageError, Refusal
 SOS = 0xDA
 EOI = 0xD9
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF0 … SOF15, and JPEG-LS
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -44,15 +47,10 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 def _scan_end(data: bytes, start: int) -> int:
     """The next 0xFF that is a marker: not stuffed (FF 00), not a restart, not a fill byte, not JPEG-LS data (< 80)."""
-    position = start
-    while True:
-        position = data.find(b"\xff", position)
-        if position < 0 or position + 1 >= len(data):
-            raise ImageError(Refusal.TRUNCATED, "the JPEG stream has no end")
-        follower = data[position + 1]
-        if follower >= 0xC0 and not 0xD0 <= follower <= 0xD7 and follower != 0xFF:
-            return position
-        position += 1 if follower == 0xFF else 2
+    found = _MARKER.search(data, start)
+    if found is None:
+        raise ImageError(Refusal.TRUNCATED, "the JPEG stream has no end")
+    return found.start()
 
 
 def shape(data: bytes) -> tuple[int, int, int]:
@@ -74,3 +72,42 @@ def shape(data: bytes) -> tuple[int, int, int]:
 def precision(data: bytes) -> int:
     """Bits of a sample, as the frame header says."""
     return next(data[start + 4] for marker, start, _ in segments(data) if marker in _FRAMES)
+
+
+def is_ycc(data: bytes, photometric: str) -> bool:
+    """Whether a colour JPEG stores YCbCr. Its own word goes before the header's, which is often wrong.
+
+    Its word is components named R, G, B, a JFIF segment, or an Adobe segment with transform 1. Transform 0 says what
+    the encoder did (nothing), not what it was given: then the header decides. libjpeg would take it for RGB.
+    """
+    for marker, start, end in segments(data):
+        body = data[start + 4 : end]
+        if marker in (0xC0, 0xC1, 0xC2, 0xC3) and body[6:15:3].upper() == b"RGB":
+            return False
+        if marker == 0xE0 and body.startswith(b"JFIF"):
+            return True
+        if marker == 0xEE and body.startswith(b"Adobe") and body[11:12] == b"\x01":
+            return True
+    return photometric.startswith("YBR")
+
+
+def check_shape(data: bytes, rows: int, columns: int, samples: int) -> None:
+    """Compare the size that a codestream claims with the header's.
+
+    Raises:
+        ImageError: CORRUPT, they differ; TRUNCATED, the codestream has no end.
+    """
+    found = shape(data) if data.startswith(b"\xff\xd8") else _shape_2000(data)
+    if found != (rows, columns, samples):
+        raise ImageError(Refusal.CORRUPT, "the codestream has another shape than the header says")
+
+
+def _shape_2000(data: bytes) -> tuple[int, int, int]:
+    """Rows, columns and samples of JPEG 2000, bare or in the boxes of a JP2 file."""
+    start = data.find(b"\xff\x4f\xff\x51")
+    if start < 0 or len(data) < start + 42:
+        raise ImageError(Refusal.CORRUPT, "the pixels are not in the transfer syntax that the header names")
+    width, height, left, top = struct.unpack_from(">4I", data, start + 8)
+    if data.rfind(b"\xff\xd9", start) < 0:
+        raise ImageError(Refusal.TRUNCATED, "the JPEG 2000 codestream has no end")
+    return height - top, width - left, struct.unpack_from(">H", data, start + 40)[0]

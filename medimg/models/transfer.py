@@ -1,81 +1,176 @@
 """Transfer learning: start from weights that another training left, and say what of them was used."""
 
+import json
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medimg.errors import TrainingError
-from medimg.files import sha256_file
+from medimg.models.architecture import CENTRED, MEMBERS, NORMALISATIONS, Architecture
+from medimg.models.weights import Given, find
+from medimg.params import Model
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
+    from medimg.models.network import Network
+
 WRAPPERS = ("state_dict", "model", "model_state_dict")
-PREFIXES = ("module.", "network.", "model.", "backbone.")
+PREFIXES = ("module.", "network.", "model.", "body.", "backbone.")
+FIRST = f"{MEMBERS}0."
 
 
 @dataclass(frozen=True)
 class Transferred:
     """Which tensors of a weights file went into the network."""
 
+    source: str
     source_sha256: str
     loaded: tuple[str, ...]
     adapted: tuple[str, ...]
-    """the first convolution, summed over colours to fit a grey image"""
+    """the first convolution, for another number of channels"""
     skipped: tuple[str, ...]
     """tensors of the network that keep their fresh values: not in the file, or of another shape"""
+    unused: tuple[str, ...]
+    """tensors of the file that the network has no place for"""
+
+    def sentence(self) -> str:
+        """For a person."""
+        fresh = f"; fresh: {', '.join(self.skipped)}" if 0 < len(self.skipped) <= 4 else f"; fresh: {len(self.skipped)}"
+        adapted = f"; adapted to the channels: {', '.join(self.adapted)}" if self.adapted else ""
+        unused = f"; not used of the file: {len(self.unused)}" if self.unused else ""
+        total = len(self.loaded) + len(self.adapted) + len(self.skipped)
+        return f"starting from {self.source}: {len(self.loaded)} of {total} tensors loaded{adapted}{fresh}{unused}"
 
 
-def transfer(network: "Module", source: str) -> Transferred:
-    """Load into ``network`` what fits of a weights file.
+def start(
+    model: Model,
+    shape: tuple[int, ...],
+    outputs: int,
+    seed: int,
+    cohort: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+) -> "tuple[Network, Transferred | None]":
+    """The network to train: fresh, or with what fits of the weights that ``model.weights`` names.
+
+    Grey images are shown to weights for colour as three equal colours, and the image is normalised as the weights know
+    it; the layers that fit by name and shape are loaded; the last layer stays fresh when its width differs.
 
     Args:
-        network: built; its last layer usually does not fit and stays fresh.
-        source: a ``.safetensors`` file, a ``.pt`` file (read with ``weights_only``), or a medimg weights folder.
+        model: the block ``model``.
+        shape: of an image, ``(C, H, W)`` or ``(C, D, H, W)``.
+        outputs: width of the last layer.
+        seed: of the fresh weights.
+        cohort: mean and deviation of the training images, one a channel, where these normalise.
 
     Raises:
-        TrainingError: there is no such file, it cannot be read safely, or less than half of the network fits.
+        TrainingError: the network cannot be built for such images; the file is missing, cannot be read safely, says
+            that it is of another network, or less than half of the network's layers fit.
     """
-    path = weights_file(source)
-    given = _unwrap(read_weights(path))
-    state = network.state_dict()
+    mean, std = cohort or NORMALISATIONS.get(model.normalisation, CENTRED)
+    alone = model.normalisation == "zscore"
+    plain = Architecture(model.name, shape, outputs, model.hidden, zscore=alone)
+    plain.check()
+    given = find(model, plain.dimensions)
+    if given is None:
+        return replace(plain, mean=mean, std=std).network(seed), None
+    weights = _unwrap(read_weights(given.path))
+    _same(given, plain)
+    first = _first_convolution(plain.network(seed).body)
+    channels = weights[first].shape[1] if first in weights else shape[0]
+    colours = channels if shape[0] == 1 and channels == 3 else 0
+    alone = plain.zscore
+    if model.normalisation == "auto":
+        mean, std = _normalisation(given, colours or shape[0])
+        header = _header(given.path)
+        alone = header.zscore if header else given.zscore
+    network = replace(plain, colours=colours, mean=mean, std=std, zscore=alone).network(seed)
+    return network, transfer(network.body, weights, given, first)
+
+
+def transfer(body: "Module", weights: "dict[str, Tensor]", given: Given, first: str = "") -> Transferred:
+    """Load into ``body`` what fits of ``weights``.
+
+    Args:
+        body: built.
+        weights: tensors by name.
+        given: where they come from.
+        first: name of the first convolution, the only tensor that is adapted.
+
+    Raises:
+        TrainingError: less than half of the network's layers fit.
+    """
+    state = body.state_dict()
     loaded, adapted, skipped = [], [], []
     for name, fresh in state.items():
-        tensor = given.get(name)
+        tensor = weights.get(name)
         if tensor is not None and tensor.shape == fresh.shape:
             loaded.append(name)
-        elif tensor is not None and _is_colour_of(tensor, fresh):
-            tensor = tensor.sum(1, keepdim=True)  # a grey image is the same in every colour
+        elif tensor is not None and name == first and tensor.shape[2:] == fresh.shape[2:]:
+            tensor = tensor.sum(1, keepdim=True).expand_as(fresh) / fresh.shape[1]  # all channels the same: as grey
             adapted.append(name)
         else:
             skipped.append(name)
             continue
         state[name] = tensor.to(fresh.dtype)
-    share = len(loaded) / len(state)
-    if share < 0.5:
+    layers = {name for name, values in state.items() if values.ndim > 1}  # norms fit in 2D as in 3D, and say nothing
+    fitting = layers & {*loaded, *adapted}
+    if len(fitting) < len(layers) / 2:
         raise TrainingError(
-            f"The weights {path.name} that model.weights names do not belong to this network: {len(loaded)} of its "
-            f"{len(state)} tensors fit. Set model.name to the architecture that they were trained with."
+            f"The weights {given.path.name} that model.weights names do not belong to this network: {len(fitting)} of "
+            f"its {len(layers)} layers fit. Set model.name to the architecture that they were trained with, and for "
+            "volumes choose weights that were trained on volumes."
         )
-    network.load_state_dict(state)
-    return Transferred(sha256_file(path), tuple(loaded), tuple(adapted), tuple(skipped))
+    body.load_state_dict(state)
+    unused = tuple(sorted(set(weights) - set(state)))
+    return Transferred(given.source, given.sha256, tuple(loaded), tuple(adapted), tuple(skipped), unused)
 
 
-def weights_file(source: str) -> Path:
-    """The file that ``model.weights`` names: itself, or the one in a medimg weights folder.
-
-    Raises:
-        TrainingError: there is no such file.
-    """
-    path = Path(source) / "weights.safetensors" if Path(source).is_dir() else Path(source)
-    if not path.is_file():
+def _same(given: Given, network: Architecture) -> None:
+    """Refuse what a weights file of medimg says is of another network: parts of it may fit by name and shape."""
+    header = _header(given.path)
+    if header and (header.name, header.dimensions) != (network.name, network.dimensions):
         raise TrainingError(
-            f"There is no weights file {path}, which model.weights names. Paths are relative to the study's folder; "
-            "none means from scratch."
+            f"The weights {given.path.name} that model.weights names are those of {header.name} for "
+            f"{header.dimensions}D images, and this is {network.name} for {network.dimensions}D images. Set model.name "
+            "to theirs, or choose other weights."
         )
-    return path
+
+
+def unsaid(model: Model, given: Given) -> bool:
+    """Whether nothing says how the images were normalised that the weights were trained with."""
+    from safetensors import SafetensorError
+
+    try:
+        header = _header(given.path)
+    except SafetensorError:
+        return False  # it cannot be read at all, which is said elsewhere
+    return model.normalisation == "auto" and not (header or given.normalisation or given.zscore)
+
+
+def _first_convolution(body: "Module") -> str:
+    return next((name for name, values in body.named_parameters() if values.ndim >= 4), "")
+
+
+def _normalisation(given: Given, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std that the weights know, one a channel or one for all."""
+    header = _header(given.path)
+    mean, std = (header.mean, header.std) if header else given.normalisation or CENTRED
+    if len(mean) not in (1, channels):  # colours of their own, and other channels here: the mean colour's
+        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+    return mean, std
+
+
+def _header(path: Path) -> Architecture | None:
+    """What a weights file of medimg says of itself."""
+    if path.suffix != ".safetensors":
+        return None
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        record = (file.metadata() or {}).get("medimg")
+    return Architecture.read(json.loads(record)) if record else None
 
 
 def read_weights(path: Path) -> "dict[str, Tensor]":
@@ -107,11 +202,10 @@ def _unwrap(weights: "dict[str, Tensor]") -> "dict[str, Tensor]":
     for wrapper in WRAPPERS:
         if isinstance(weights.get(wrapper), dict):
             weights = weights[wrapper]  # type: ignore[assignment]
-    for prefix in PREFIXES:
+    weights = {name: tensor for name, tensor in weights.items() if hasattr(tensor, "ndim")}
+    if weights and all(name.startswith(MEMBERS) for name in weights):  # of an ensemble, the first network
+        weights = {name: tensor for name, tensor in weights.items() if name.startswith(FIRST)}
+    for prefix in (*PREFIXES, FIRST):
         if weights and all(name.startswith(prefix) for name in weights):
             weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
     return weights
-
-
-def _is_colour_of(tensor: "Tensor", fresh: "Tensor") -> bool:
-    return tensor.ndim == 4 and tensor.shape[1] == 3 and tensor[:, :1].shape == fresh.shape

@@ -15,3 +15,5 @@ class Job:
     model: Model
     train: Train
     augment: Augment
+    fold: int | None = None
+    """the fold that validates, in a cross-validation"""

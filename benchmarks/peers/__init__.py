@@ -1,0 +1,1 @@
+"""What medimg is measured against, where that is a program of its own."""
