@@ -53,9 +53,7 @@ class Seen:
 
     def newly(self, refused: dict[str, str]) -> dict[str, str]:
         """Which of the refused files the last night that went on did not see: the others are not new any more."""
-        known = self._known.get("refused", [])
-        if isinstance(known, int):  # of a medimg that counted them
-            return dict(list(refused.items())[known:])
+        known = set(self._known.get("refused", []))
         return {name: code for name, code in refused.items() if name not in known}
 
     def unchanged(self) -> bool:

@@ -36,7 +36,7 @@ RUNS = WORK / "train"
 PROGRESS = "progress.log"
 LOGS = WORK / "logs"
 RESIZE = 30  # s between two looks at whether the cluster has room for more workers
-NOTICED = 30.0  # s within which Ray notices that a node has died
+NOTICED = 30.0  # s in which Ray notices a node whose connections break; one that falls silent takes it twice as long
 
 
 def launch(job: Job, inputs: str) -> list[Outcome]:
@@ -188,7 +188,10 @@ def _why(error: Exception, settings: Train) -> str:
     if isinstance(error, RayError):  # of Ray's own processes
         said = f"Ray itself ended ({type(error).__name__}), as it does when the machine has too little memory."
     else:
-        said = f"Training failed on its workers {settings.max_failures + 1} times. The last error was: {_cause(error)}."
+        said = (
+            f"Training failed on its workers more often than train.max_failures: {settings.max_failures} allows. "
+            f"The last error was: {_cause(error)}."
+        )
     return f"{said} All of it is in {log}, what each worker printed in {LOGS}/. What was trained is kept: {on}."
 
 

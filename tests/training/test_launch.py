@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import psutil
@@ -16,9 +17,11 @@ import pytest
 import yaml
 from studies import ONLY_IN_CAMPAIGNS, ROOT, run_stage, set_params, wait_for
 
+from medimg.errors import TrainingError
 from medimg.files import sha256_file
+from medimg.params import load
 from medimg.records import PARTS, PARTS_SCHEMA, read_table
-from medimg.training.launch import _own_log
+from medimg.training import launch
 
 WEIGHTS = Path("artifacts/weights/weights.safetensors")
 
@@ -222,9 +225,46 @@ def raylets(folder):
 
 def test_what_a_worker_that_died_said_stands_before_what_the_next_one_says(tmp_path):
     for says in ("no step for 600 s; it stood here", "going on"):
-        with _own_log(tmp_path / "train-0.log"):
+        with launch._own_log(tmp_path / "train-0.log"):
             os.write(2, f"{says}\n".encode())
     assert (tmp_path / "train-0.log").read_text() == "no step for 600 s; it stood here\ngoing on\n"
+
+
+def test_a_node_that_is_silent_is_waited_for_and_an_error_of_the_workers_is_not(tmp_path, monkeypatch):
+    from ray.exceptions import ActorUnavailableError
+    from ray.train import WorkerGroupError
+    from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+
+    (tmp_path / launch.LOGS).mkdir(parents=True)
+    dead = ActorUnavailableError("The node is down", None)
+    silent = WorkerGroupError("", {0: WorkerHealthCheckFailedError("", dead), 1: ValueError("beside it")})
+    broken = WorkerGroupError("what broke", {0: ValueError("what broke")})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launch, "NOTICED", 0.0)
+    job = SimpleNamespace(train=load(ROOT / "params.yaml").train.model_copy(update={"max_failures": 2}))
+
+    def run(*ends):
+        fits = list(ends)
+
+        def fit(*_):
+            if isinstance(end := fits.pop(0), Exception):
+                raise end
+            return end
+
+        monkeypatch.setattr(launch, "_fit", fit)
+        shutil.copy(ROOT / "params.yaml", tmp_path)
+        try:
+            return launch._run(job, tmp_path, tmp_path / "progress.log", False), len(fits)
+        except TrainingError as error:
+            return str(error), len(fits)
+
+    assert run("learned") == ("learned", 0)
+    assert run(silent, silent, "learned") == ("learned", 0)
+    assert (tmp_path / "progress.log").read_text().count("a node of the cluster does not answer") == 2
+    said, left = run(silent, silent, silent, "learned")
+    assert "more often than train.max_failures: 2 allows" in said and left == 1
+    said, left = run(broken, "learned")
+    assert "The last error was: what broke" in said and left == 1
 
 
 def test_what_cannot_work_is_said_before_a_process_starts(ready):
