@@ -19,6 +19,7 @@ AUGMENT = """augment:                 # docs/augmentation.md; every key of the p
   preset: mild           # none, mild, cxr, ct, mr, us or fundus
 
 """
+DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n    autostage = true\n"
 IGNORED = "/.medimg/\n/answers/\n/artifacts/\n/dvc_plots/\n/plots/\n__pycache__/\n"
 
 
@@ -42,17 +43,9 @@ def make(folder: Path, quiet: bool = False) -> None:
     write_lock(folder)
     if not _inside_git(folder):
         _run(folder, "git", "init", "--quiet")
-    _run(
-        folder,
-        sys.executable,
-        "-m",
-        "dvc",
-        "init",
-        "--quiet",
-        *(["--subdir"] if not (folder / ".git").exists() else []),
-    )
-    for option, value in {"analytics": "false", "check_update": "false", "autostage": "true"}.items():
-        _run(folder, sys.executable, "-m", "dvc", "config", f"core.{option}", value)
+    below = [] if (folder / ".git").exists() else ["--subdir"]
+    _run(folder, sys.executable, "-m", "dvc", "init", "--quiet", *below)
+    write_text(folder / ".dvc/config", DVC_CONFIG)
     if not quiet:
         print(
             f"A study in {folder}/. Next:\n  cd {folder}\n"

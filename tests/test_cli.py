@@ -20,6 +20,11 @@ def test_the_page_of_parameters_is_what_the_models_say():
     assert run_medimg("params").stdout == reference() == (ROOT / "docs/parameters.md").read_text()
 
 
+def test_how_much_may_stay_in_the_cache_is_refused_where_nothing_is_removed():
+    done = run_medimg("cache", "--keep", "1")
+    assert done.returncode == 2 and "--keep says how much --prune leaves" in done.stderr
+
+
 def test_a_result_that_is_not_there_says_how_to_get_it(tmp_path):
     assert "There is no params.yaml" in run_medimg("result", folder=tmp_path).stderr
     shutil.copy(ROOT / "params.yaml", tmp_path)

@@ -128,12 +128,18 @@ def test_a_damaged_cache_and_a_remote_that_is_gone_are_told(tmp_path: Path, monk
     cached = next(path for path in (tmp_path / ".dvc/cache/files").rglob("*") if path.is_file())
     cached.chmod(0o644)
     cached.write_text("another")
-    subprocess.run(
-        [sys.executable, "-m", "dvc", "remote", "modify", "far", "url", "http://127.0.0.1:9/none"], check=True
-    )
+    modify = [sys.executable, "-m", "dvc", "remote", "modify", "far", "url"]
+    subprocess.run([*modify, "http://127.0.0.1:9/none"], check=True)
     checks = list(study.dvc())
     assert only(checks, "DVC cache").status == "fail" and cached.name in only(checks, "DVC cache").do
     assert only(checks, "DVC remote").status == "warn"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    subprocess.run([*modify, "s3://nowhere/of-ours"], check=True)
+    found = only(list(study.dvc()), "DVC remote")
+    assert found.status == "fail" and "far cannot be used (NoCredentialsError)" in found.found
 
 
 def test_a_probe_that_breaks_is_a_finding_and_the_others_go_on() -> None:

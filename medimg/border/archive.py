@@ -82,11 +82,11 @@ class Archive:
         except _TooMuch:
             raise BorderError(
                 f"{self.path} expands to more than {self.most} bytes or {_MEMBERS} files: as a trap does that is built "
-                "to fill a disk. Nothing was imported. If it is what it should be, unpack it and import the folder."
+                "to fill a disk. Nothing was taken from it. If it is what it should be, unpack it and name the folder."
             ) from None
         except Exception as error:  # its text may quote the name of a member
             raise BorderError(
-                f"{self.path} is damaged ({type(error).__name__}). Nothing was imported. Copy or pack it again."
+                f"{self.path} is damaged ({type(error).__name__}). Nothing was taken from it. Copy or pack it again."
             ) from None
         if not found:
             raise BorderError(f"The archive {self.path} holds no files to import.")

@@ -18,8 +18,12 @@ _SECONDS = 30  # a remote may take to answer
 _ASK = """
 from dvc.repo import Repo
 with Repo() as repo:
-    remote = repo.cloud.get_remote()
-    raise SystemExit(not remote.fs.exists(remote.path))
+    try:
+        remote = repo.cloud.get_remote()
+        there = remote.fs.exists(remote.path)
+    except Exception as error:  # each kind of remote has its own
+        raise SystemExit(type(error).__name__)
+print(there)
 """  # a program of its own, so that a remote that hangs can be left
 
 
@@ -99,16 +103,20 @@ def _remote() -> Iterator[Check]:
                     "dvc remote add --default backup /path/or/url")  # fmt: skip
         return
     try:
-        asked = subprocess.run([sys.executable, "-c", _ASK], capture_output=True, timeout=_SECONDS, check=False)
-        there = asked.returncode == 0
+        asked = subprocess.run(
+            [sys.executable, "-c", _ASK], capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+        why = asked.stderr.splitlines()[-1] if asked.returncode else ""
     except subprocess.TimeoutExpired:
-        there = False
-    yield Check(
-        "DVC remote",
-        "ok" if there else "warn",
-        f"{listed[0]} " + ("is there" if there else "shows nothing: it cannot be reached, or was never pushed to"),
-        "" if there else "dvc push",
-    )
+        why = f"no answer in {_SECONDS} s"
+    if why:
+        yield Check("DVC remote", "fail", f"{listed[0]} cannot be used ({why})",
+                    "Look at its address, the way to it and its credentials: dvc remote list")  # fmt: skip
+    elif asked.stdout.split() == ["True"]:
+        yield Check("DVC remote", "ok", f"{listed[0]} is there")
+    else:
+        yield Check("DVC remote", "warn", f"{listed[0]} shows nothing: it cannot be reached, or was never pushed to",
+                    "dvc push")  # fmt: skip
 
 
 def ray() -> Iterator[Check]:
