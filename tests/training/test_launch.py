@@ -40,7 +40,9 @@ def train():
     return done
 
 
-def test_two_workers_are_two_processes_that_each_did_half_the_work(ready):
+@pytest.mark.slow
+def test_two_workers_are_two_processes_that_each_did_half_the_work_and_again_give_the_same_weights(ready):
+    """Of one worker, the runs below that are cut off say so."""
     set_params(ready, train={"workers": 2})
     done = train()
     two = workers()
@@ -58,17 +60,9 @@ def test_two_workers_are_two_processes_that_each_did_half_the_work(ready):
     about = yaml.safe_load(Path("artifacts/weights/model.yaml").read_text())
     assert about["weights_sha256"] == sha256_file(WEIGHTS)
     assert about["weights"] == "from scratch"
-
-
-@pytest.mark.slow
-def test_the_same_two_workers_give_the_same_weights(ready):
-    """Of one worker, the runs below that are cut off say so."""
-    set_params(ready, train={"workers": 2})
-    train()
     first, history = sha256_file(WEIGHTS), losses()
     train()
-    assert sha256_file(WEIGHTS) == first
-    assert losses().equals(history)
+    assert sha256_file(WEIGHTS) == first and losses().equals(history)
 
 
 LISTENERS = """
