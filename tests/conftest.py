@@ -10,7 +10,9 @@ from studies import copy_study, run_stage, set_params
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # `python` of a stage is ours
 os.environ.pop("RAY_ADDRESS", None)  # a test brings its own cluster or none
-os.environ.pop("VIRTUAL_ENV", None)
+os.environ |= {"COLUMNS": "200", "TERMINAL_WIDTH": "200", "NO_COLOR": "1"}  # or what commands print is cut and coloured
+for name in ("VIRTUAL_ENV", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS"):
+    os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session", autouse=True)

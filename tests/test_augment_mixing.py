@@ -1,5 +1,6 @@
 """Mixup and CutMix: MONAI's pictures, and losses that are right for every task and any number of workers."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -32,10 +33,10 @@ def test_mixup_is_monais():
 
 @pytest.mark.parametrize("size", [(20, 30), (8, 10, 12)])
 def test_cutmix_pastes_a_box_and_the_truth_has_its_share(size):
-    images = torch.rand(40, 1, *size)
+    images = torch.randperm(40 * math.prod(size)).float().reshape(40, 1, *size)  # no two pixels are equal
     drawn = draw_mixture(CUTMIX, 0, 0, SAMPLES[:40], size)._replace(other=np.roll(np.arange(40), 3))
     ours = mix(images, drawn, 40)
-    pixels = np.prod(size)
+    pixels = math.prod(size)
     for at in range(40):
         changed = (ours[at] != images[at]).any(0)
         assert int(changed.sum()) == round((1 - drawn.share[at]) * pixels)

@@ -26,14 +26,13 @@ from medimg.fetch.catalog import PublicSet
 from medimg.records import PREDICTIONS, read_predictions
 
 PARTS = {"train": 6, "val": 4, "test": 4}
-RNG = np.random.default_rng(5)
 
 
 def archive(path, shape, labels):
     """A file as the publisher's: images (N, …) uint8, labels (N, K)."""
-    arrays = {}
+    arrays, rng = {}, np.random.default_rng(5)
     for part, count in PARTS.items():
-        arrays[f"{part}_images"] = RNG.integers(0, 256, (count, *shape), np.uint8)
+        arrays[f"{part}_images"] = rng.integers(0, 256, (count, *shape), np.uint8)
         arrays[f"{part}_labels"] = labels(count)
     np.savez_compressed(path, **arrays)
     return arrays
@@ -128,7 +127,8 @@ def test_volumes_are_nifti_and_findings_are_columns(offer, tmp_path):
     fetch("toy", 28, tmp_path / "solid")
     volume = nibabel.load(tmp_path / "solid" / rows(tmp_path / "solid")[6]["path"])
     assert np.array_equal(np.asarray(volume.dataobj), arrays["val_images"][0])
-    arrays = offer((28, 28), lambda count: RNG.integers(0, 2, (count, 2)), multilabel=True)
+    rng = np.random.default_rng(6)
+    arrays = offer((28, 28), lambda count: rng.integers(0, 2, (count, 2)), multilabel=True)
     fetch("toy", 28, tmp_path / "many")
     said = [[int(row["normal"]), int(row["ill"])] for row in rows(tmp_path / "many")]
     assert said == np.concatenate([arrays[f"{part}_labels"] for part in PARTS]).tolist()

@@ -65,7 +65,7 @@ def test_pruning_removes_leftovers_and_nothing_else(tmp_path):
 def _hold(path, started, end):
     with lock(path, "Stage other"):
         started.set()
-        end.wait(30)
+        end.wait(300)
 
 
 def test_a_lock_is_refused_by_name_while_held_and_free_after_the_holder_is_killed(tmp_path):
@@ -73,7 +73,7 @@ def test_a_lock_is_refused_by_name_while_held_and_free_after_the_holder_is_kille
     started, end = context.Event(), context.Event()
     holder = context.Process(target=_hold, args=(tmp_path / "a.lock", started, end))
     holder.start()
-    assert started.wait(30)
+    assert started.wait(300)
     with pytest.raises(BusyError, match=rf"Stage mine is already running here \(process {holder.pid}\)"):
         with lock(tmp_path / "a.lock", "Stage mine"):
             pass

@@ -42,10 +42,9 @@ def s3(folder):
             try:
                 client.create_bucket(Bucket="hospital")
                 break
-            except OSError:
-                pass
             except Exception as error:
-                if "EndpointConnectionError" not in type(error).__name__ or time.monotonic() > end:
+                early = isinstance(error, OSError) or "EndpointConnectionError" in type(error).__name__
+                if not early or time.monotonic() > end or server.poll() is not None:
                     raise
             time.sleep(0.3)
         yield f"http://127.0.0.1:{port}"
