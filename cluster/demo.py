@@ -83,7 +83,7 @@ def _submit_and_lose_a_node(cluster: LocalCluster, study: Path) -> None:
 
 
 def _trains(node: Node) -> bool:
-    return any("RayTrainWorker" in " ".join(process.cmdline()) for process in node.processes())
+    return any("RayTrainWorker" in command for command in node.commands())
 
 
 def _soon(look: Callable[[], list[Any]], seconds: float = 900) -> list[Any]:

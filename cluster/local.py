@@ -64,6 +64,14 @@ class Node:
                     found.append(process)
         return found
 
+    def commands(self) -> list[str]:
+        """The command lines of its processes."""
+        found = []
+        for process in self.processes():
+            with suppress(psutil.Error):
+                found.append(" ".join(process.cmdline()))
+        return found
+
     def kill(self) -> None:
         """End it as a power cut does."""
         for process in self.processes():
@@ -198,7 +206,8 @@ def local_cluster(
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # a socket's path must be short
     (folder / "token").touch(mode=0o600)
     (folder / "token").write_text(secrets.token_hex(32))
-    cluster = LocalCluster(folder, _free(nodes + 2), folder / "jobs", place or Loopback())
+    base, claim = _free(nodes + 2)
+    cluster = LocalCluster(folder, base, folder / "jobs", place or Loopback())
     try:
         cluster.add(cpus if head_cpus is None else head_cpus)
         for _ in range(1, nodes):
@@ -209,6 +218,7 @@ def local_cluster(
             with suppress(ProcessLookupError):
                 os.killpg(node.process.pid, signal.SIGKILL)
             node.kill()
+        claim.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -219,15 +229,18 @@ def _keep_to(first: int, cpus: int) -> None:
         os.sched_setaffinity(0, {have[(first + at) % len(have)] for at in range(max(cpus, 1))})
 
 
-def _free(nodes: int) -> int:
-    """The first of enough ports in a row that nobody uses."""
+def _free(nodes: int) -> tuple[int, socket.socket]:
+    """The first of enough ports in a row that nobody uses; a socket that, while open, keeps other clusters off them."""
     for _ in range(100):
-        base = 20000 + secrets.randbelow(100) * 100
+        base = 20000 + secrets.randbelow(10) * 10 * PORTS
+        claim = socket.socket()
         try:
+            claim.bind(("127.0.0.1", base + 9))
             for port in (base, base + 1, *(base + 10 + at * PORTS + of for at in range(nodes) for of in range(12))):
                 with socket.socket() as tried:
                     tried.bind(("0.0.0.0", port))
         except OSError:
+            claim.close()
             continue
-        return base
+        return base, claim
     raise RuntimeError("no ports are free between 20000 and 30000")

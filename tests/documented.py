@@ -59,7 +59,7 @@ BY = {
     "medimg new xray --images":
         "test_contact.py::test_it_takes_the_table_beside_the_images_and_writes_what_it_chose_and_why",
     "medimg predict":
-        "test_predict.py::test_the_study_s_own_images_get_the_scores_of_the_predict_stage_bit_for_bit",
+        "test_predict.py::test_the_study_s_own_images_get_the_scores_of_the_predict_stage",
     "medimg receive": "test_pacs_receive.py::test_what_is_sent_is_imported_as_one_batch_when_ctrl_c_ends_it",
     "medimg result": "test_cli.py::test_a_result_that_is_not_there_says_how_to_get_it",
     "medimg retrain": "test_retrain.py::test_a_night_without_its_remote_ends_with_a_sentence_and_leaves_its_journal",

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from studies import free_port
 
 ORTHANC = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 PLUGIN = next(
@@ -29,12 +30,6 @@ PLUGIN = next(
 )
 needs_orthanc = pytest.mark.skipif(not (ORTHANC and PLUGIN), reason="orthanc and orthanc-dicomweb are not installed")
 USER, PASSWORD = "researcher", "pässwörd:1"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -167,4 +162,4 @@ def orthanc(folder: Path) -> Iterator[Orthanc]:
             yield server
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)

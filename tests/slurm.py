@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from studies import free_port
+
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
 
 
@@ -22,7 +24,7 @@ def installed() -> bool:
 @contextmanager
 def slurm(folder: Path) -> Iterator[dict[str, str]]:
     """Run one; yields the environment in which its commands find it."""
-    name, ports = socket.gethostname().split(".")[0], _ports(2)
+    name, ports = socket.gethostname().split(".")[0], [free_port() for _ in range(2)]
     (folder / "munge.key").write_bytes(secrets.token_bytes(128))
     (folder / "munge.key").chmod(0o400)
     for state in ("state", "spool"):
@@ -86,13 +88,3 @@ def _until_idle(environment: dict[str, str], folder: Path) -> None:
         time.sleep(0.5)
     logs = "\n".join(path.read_text()[-500:] for path in folder.glob("*.out"))
     raise AssertionError(f"Slurm has no idle node: {told.stdout} {told.stderr} {logs}")
-
-
-def _ports(count: int) -> list[int]:
-    found = [socket.socket() for _ in range(count)]
-    for one in found:
-        one.bind(("127.0.0.1", 0))
-    numbers = [one.getsockname()[1] for one in found]
-    for one in found:
-        one.close()
-    return numbers

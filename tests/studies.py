@@ -2,11 +2,14 @@
 
 import os
 import re
+import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +104,15 @@ def shares(said: str) -> dict[str, int]:
     (line,) = re.findall(r"^on the Ray cluster: (.*)", said, re.MULTILINE)
     pieces = [re.search(r"(?:(\d+) on )?.*?(127[\d.]+)", piece) for piece in line.split(", ")]
     return {found[2]: int(found[1] or 1) for found in pieces if found}
+
+
+def free_port() -> int:
+    """One that nobody listens at, below those that a system hands out: another process does not get it meanwhile."""
+    while True:
+        port = 10000 + secrets.randbelow(10000)
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 300) -> Any:

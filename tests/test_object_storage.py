@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from studies import ONLY_IN_CAMPAIGNS, run_dvc, run_stage, set_params, wait_for
+from studies import ONLY_IN_CAMPAIGNS, free_port, run_dvc, run_stage, set_params, wait_for
 
 from medimg.cluster import delivery
 from medimg.cluster.commit import examine
@@ -28,9 +27,7 @@ WEIGHTS = Path("artifacts/weights/weights.safetensors")
 @contextmanager
 def s3(folder):
     """An S3 of our own with a bucket; yields its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with (folder / "s3.log").open("w") as log:
         server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stderr=log)
     try:

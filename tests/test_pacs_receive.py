@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from orthanc import free_port
 from pictures import CANARY, ct, tree
-from studies import import_folder
+from studies import free_port, import_folder
 
 from medimg.border import spool
 from medimg.border.identity import refused_path

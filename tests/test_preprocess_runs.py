@@ -42,6 +42,7 @@ def test_what_was_killed_goes_on_and_two_at_once_are_one(study):
     while spooled() < 20:
         assert first.poll() is None and time.monotonic() < end
         time.sleep(0.01)
+    first.send_signal(signal.SIGSTOP)  # or it may end before the second has begun
     second = start()
     assert second.wait(120) == 2 and "Stage preprocess is already running here" in second.stderr.read()
     os.kill(first.pid, signal.SIGKILL)

@@ -39,7 +39,8 @@ from medimg.retrain.state import Night, aftermath
 from medimg.retrain.tell import message, tell, write_textfile
 from medimg.retrain.tidy import _at, _named_by, superfluous, sweep, unnamed
 
-PARAMS = "study: {question: q, label: finding, positive: '1'}\n"
+STUDY = "study: {question: q, label: finding, positive: '1'}\n"
+PARAMS = f"{STUDY}retrain: {{free_gib: 0}}\n"
 
 
 def git(folder, *words):
@@ -796,7 +797,7 @@ def test_a_study_that_keeps_nobody_apart_to_decide_is_told_what_to_set(study):
 
 def test_that_a_study_needs_a_change_is_told_to_those_who_sleep(study, server):
     (study / "addresses").write_text(f"json://127.0.0.1:{server.server_port}/hook\n")
-    (study / "params.yaml").write_text(f"{PARAMS}retrain: {{notify: addresses, textfile: night.prom}}\n")
+    (study / "params.yaml").write_text(f"{STUDY}retrain: {{free_gib: 0, notify: addresses, textfile: night.prom}}\n")
     assert retrain(study).status == Status.USAGE
     assert "the study needs a change (2)" in server.got[0]
     assert "medimg_night_exit_status 2.0" in (study / "night.prom").read_text()
@@ -806,7 +807,7 @@ def test_that_a_study_needs_a_change_is_told_to_those_who_sleep(study, server):
 
 def test_a_file_of_addresses_that_is_damaged_changes_nothing_of_the_night(study):
     (study / "addresses").write_bytes(b"json://\xff\n")
-    (study / "params.yaml").write_text(f"{PARAMS}retrain: {{notify: addresses}}\n")
+    (study / "params.yaml").write_text(f"{STUDY}retrain: {{free_gib: 0, notify: addresses}}\n")
     outcome = retrain(study)
     assert outcome.status == Status.USAGE
     assert "perhaps not: UnicodeDecodeError" in outcome.warnings[0]
@@ -817,7 +818,7 @@ def test_a_defect_in_the_import_is_told_without_its_text_which_may_quote_a_patie
         raise ValueError("DOE^JANE")
 
     monkeypatch.setattr("medimg.retrain.data.bring", broken)
-    (study / "params.yaml").write_text(f"{PARAMS}split: {{promotion: 0.2}}\nretrain: {{free_gib: 0}}\n")
+    (study / "params.yaml").write_text(f"{PARAMS}split: {{promotion: 0.2}}\n")
     git(study, "commit", "-qam", "Ready")
     git(study, "push", "-q")
     outcome = retrain(study)

@@ -29,7 +29,7 @@ def test_a_night_trains_on_a_cluster_and_one_that_was_killed_meanwhile_finds_its
             monkeypatch.setenv(key, value)
         told(study, submit=cluster.dashboard)
         first = start(study)
-        wait_for(lambda: list(cluster.jobs.glob("medimg-*/.medimg/train")))
+        wait_for(lambda: list(cluster.jobs.glob("medimg-*/.medimg/train")), 900)
         first.kill()
         first.wait()
         assert invariants.check() == ""

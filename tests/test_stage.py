@@ -120,7 +120,7 @@ QUICK = "from medimg.stage import run; run('quick', lambda: print('ran'))"
 SLOW_TO_START = """
 stages:
   quick:
-    cmd: echo > begun; sleep 0.5; {python} quick.py > said; echo > made
+    cmd: echo > begun; sleep 3; {python} quick.py > said; echo > made
     outs: [made]
 """
 

@@ -18,6 +18,12 @@ def _square(value):
     return value * value, os.getpid()
 
 
+def _linger(value):
+    """Item 1 is still being worked on when its worker is killed."""
+    time.sleep(0.5 * (value == 1))
+    return _square(value)
+
+
 def _misbehave(how):
     if how == "refuse":
         raise ImageError(Refusal.CORRUPT, "does not decode")
@@ -92,7 +98,7 @@ def test_no_items_no_processes():
 
 
 def test_a_worker_that_is_killed_costs_the_item_that_it_had_and_no_other():
-    results = over(_square, range(20), processes=1)
+    results = over(_linger, range(20), processes=1)
     _, (_, pid) = next(results)
     os.kill(pid, signal.SIGKILL)
     rest = dict(results)

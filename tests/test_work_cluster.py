@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from studies import run_medimg, run_stage, set_params, shares, wait_for
+from studies import free_port, run_medimg, run_stage, set_params, shares, wait_for
 
 from cluster.local import MARK, Node, local_cluster
 from medimg.errors import ClusterError
@@ -125,12 +125,6 @@ def ray_head(at="127.0.0.1", **environment):
     finally:
         Node(0, at, str(folder), process).kill()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def answers(port):
@@ -256,14 +250,16 @@ def test_a_head_that_dies_while_a_result_is_being_used_is_said_at_the_next(door)
 
     def results():
         with heads.head_watched() as watch:
+            told.append(watch)
             for result in (1, 2):
                 with watch.away():
                     yield result
 
+    told = []
     found = results()
     assert next(found) == 1
     door.close()
-    time.sleep(1)  # of the consumer's own work; Ctrl-C would end it
+    wait_for(lambda: told[0].lost, 30)  # in the consumer's own work; Ctrl-C would end it
     with pytest.raises(ClusterError, match="does not answer any more"):
         next(found)
     with heads.head_watched() as watch, suppress(GeneratorExit), watch.away():

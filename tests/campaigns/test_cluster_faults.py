@@ -57,11 +57,7 @@ def checkpoints(folder=Path(".medimg/train")):
 
 
 def training(cluster):
-    return [
-        node
-        for node in cluster.nodes[1:]
-        if any("RayTrainWorker" in " ".join(process.cmdline()) for process in node.processes())
-    ]
+    return [node for node in cluster.nodes[1:] if any("RayTrainWorker" in command for command in node.commands())]
 
 
 @pytest.fixture
@@ -111,7 +107,7 @@ def test_the_head_dies_under_a_stage_and_one_line_says_so(long, stage):
         shutil.rmtree(STORE)
     works = "RayTrainWorker" if stage == "train" else "::_chunk"
     with local_cluster(3, head_cpus=0) as cluster, running(stage, cluster) as run:
-        wait_for(lambda: any(works in " ".join(one.cmdline()) for one in cluster.nodes[1].processes()))
+        wait_for(lambda: any(works in command for command in cluster.nodes[1].commands()))
         cluster.nodes[0].kill()
         said = run.communicate(timeout=600)[1]
     assert run.returncode == 2, said

@@ -71,7 +71,7 @@ def outputs(study, stage):
 
 
 def works(node, stage):
-    return any(WORKS[stage] in " ".join(process.cmdline()) for process in node.processes())
+    return any(WORKS[stage] in command for command in node.commands())
 
 
 @pytest.mark.slow

@@ -125,9 +125,9 @@ def test_an_outcome_comes_back_as_it_was(tmp_path):
 HANG = """
 import time
 from medimg.training.pulse import Pulse
-pulse = Pulse(seconds=0.3)
+pulse = Pulse(seconds=3)
 with pulse.watching():
-    time.sleep(1)  # nothing has begun: that is no hang
+    time.sleep(4)  # nothing has begun: that is no hang
     for _ in range(5):
         pulse.beat()
         time.sleep(0.1)

@@ -66,12 +66,14 @@ def test_two_workers_are_two_processes_that_each_did_half_the_work_and_again_giv
 
 
 LISTENERS = """
-import os, psutil
+import contextlib, psutil
 from medimg.params import Train
 from medimg.training.launch import connected
 with connected(Train()):
-    mine = psutil.Process().children(recursive=True)
-    found = [c.laddr.ip for p in [psutil.Process(), *mine] for c in p.net_connections() if c.status == "LISTEN"]
+    found = []
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [one.laddr.ip for one in process.net_connections() if one.status == "LISTEN"]
 print(sorted(set(found)), len(found))
 """
 
@@ -111,7 +113,7 @@ def workers_of(process):
     ],
 )
 def test_a_worker_or_driver_that_ends_or_hangs_loses_nothing(ready, undisturbed, victim, how):
-    set_params(ready, model={"name": "lenet5"}, train={"max_epochs": EPOCHS, "hang_seconds": 20})
+    set_params(ready, model={"name": "lenet5"}, train={"max_epochs": EPOCHS, "hang_seconds": 60})
     with subprocess.Popen([sys.executable, "pipelines/train.py"], stderr=subprocess.PIPE, text=True) as process:
         wait_for(checkpoints)
         for one in workers_of(process) if victim == "worker" else [process]:

@@ -1,7 +1,6 @@
 """Two real processes, and one that takes both shares in turn, end with the same bits."""
 
 import os
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from studies import set_params
+from studies import free_port, set_params
 
 from medimg.params import Train, load
 from medimg.tasks import task_of
@@ -41,9 +40,7 @@ def job():
 
 def processes(world, out):
     """Fit with so many processes of this machine, each as if on a node of its own; their weights."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     code = FIT.format(paths=[str(Path(__file__).parent), str(Path(__file__).parent.parent)])
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     runs = [
@@ -53,7 +50,7 @@ def processes(world, out):
         )
         for rank in range(world)
     ]
-    assert [run.wait(300) for run in runs] == [0] * world
+    assert [run.wait(1200) for run in runs] == [0] * world
     return [load_file(out / f"{world}-{rank}.safetensors") for rank in range(world)]
 
 
