@@ -107,9 +107,9 @@ def shares(said: str) -> dict[str, int]:
 
 
 def free_port() -> int:
-    """One that nobody listens at, below those that a system hands out: another process does not get it meanwhile."""
+    """One that nobody listens at, and that no system, Ray (10002 to 19999) or cluster of ours hands out meanwhile."""
     while True:
-        port = 10000 + secrets.randbelow(10000)
+        port = 30000 + secrets.randbelow(2768)
         with socket.socket() as tried, suppress(OSError):
             tried.bind(("127.0.0.1", port))
             return port
