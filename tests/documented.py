@@ -18,7 +18,7 @@ BY = {
     "dvc exp run -S model.name=efficientnet-lite0": "models/test_transfer.py::test_the_imagenet_weights_are_loaded_right",
     "dvc exp run -S model.weights": "training/test_launch.py::test_transfer_starts_from_the_weights_of_an_earlier_run",
     "dvc exp run -S train.folds": "training/test_folds.py::test_a_cross_validation_is_trained_predicted_evaluated_and_bundled",
-    "dvc exp run -S train.workers": "training/test_launch.py::test_two_workers_are_two_processes_that_each_did_half_the_work",
+    "dvc exp run -S train.workers": "training/test_launch.py::test_two_workers_are_two_processes_that_each_did_half_the_work_and_again_give_the_same_weights",
     "dvc exp show": "test_tune.py::test_dvc_runs_a_queue_of_experiments",
     "dvc metrics": "test_dag.py::test_dvcs_own_commands_work",
     "dvc plots show": "test_dag.py::test_dvcs_own_commands_work",
