@@ -17,13 +17,12 @@ _LOOKED_AT = 20  # files of the cache
 _SECONDS = 30  # a remote may take to answer
 _ASK = """
 from dvc.repo import Repo
-with Repo() as repo:
-    try:
+try:
+    with Repo() as repo:
         remote = repo.cloud.get_remote()
-        there = remote.fs.exists(remote.path)
-    except Exception as error:  # each kind of remote has its own
-        raise SystemExit(type(error).__name__)
-print(there)
+        print(remote.fs.exists(remote.path))
+except Exception as error:  # each kind of remote has its own
+    raise SystemExit(type(error).__name__)
 """  # a program of its own, so that a remote that hangs can be left
 
 
@@ -106,7 +105,7 @@ def _remote() -> Iterator[Check]:
         asked = subprocess.run(
             [sys.executable, "-c", _ASK], capture_output=True, text=True, timeout=_SECONDS, check=False
         )
-        why = asked.stderr.splitlines()[-1] if asked.returncode else ""
+        why = (asked.stderr.splitlines() or [f"it ended with {asked.returncode}"])[-1] if asked.returncode else ""
     except subprocess.TimeoutExpired:
         why = f"no answer in {_SECONDS} s"
     if why:

@@ -235,9 +235,10 @@ def test_a_node_that_is_silent_is_waited_for_and_an_error_of_the_workers_is_not(
     dead = ActorUnavailableError("The node is down", None)
     silent = WorkerGroupError("", {0: WorkerHealthCheckFailedError("", dead), 1: ValueError("beside it")})
     broken = WorkerGroupError("what broke", {0: ValueError("what broke")})
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(launch, "NOTICED", 0.0)
-    job = SimpleNamespace(train=load(ROOT / "params.yaml").train.model_copy(update={"max_failures": 2}))
+    job = SimpleNamespace(train=load().train.model_copy(update={"max_failures": 2}))
 
     def run(*ends):
         fits = list(ends)
@@ -248,7 +249,6 @@ def test_a_node_that_is_silent_is_waited_for_and_an_error_of_the_workers_is_not(
             return end
 
         monkeypatch.setattr(launch, "_fit", fit)
-        shutil.copy(ROOT / "params.yaml", tmp_path)
         try:
             return launch._run(job, tmp_path, tmp_path / "progress.log", False), len(fits)
         except TrainingError as error:
